@@ -18,7 +18,7 @@ LAYERS = [
     {"code_digests", "collector", "digests", "disk", "errors", "json_records", "json_text", "leaves", "small_counts"},
     {"interruptions", "names", "object_digests", "parsing", "step_events", "survival"},
     {"objects"},
-    {"exact_sums", "npy_bytes", "rounds", "run_facts", "scores", "streams", "typed_records"},
+    {"exact_sums", "npy_bytes", "rounds", "run_facts", "score_sums", "scores", "streams", "typed_records"},
     {"privacy"},
     {"config"},
     {"agreed", "identity", "parameter_counts"},
@@ -39,7 +39,13 @@ LAYERS = [
 LAYER_OF = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 ROOMS = {
     "server": [{"plan"}, {"record"}, {"round"}, {"app"}],
-    "simulations": [{"engines"}, {"prepared"}, {"runs"}, {"released_means"}, {"private_description", "studies"}],
+    "simulations": [
+        {"engines"},
+        {"prepared", "scoring"},
+        {"runs"},
+        {"released_means"},
+        {"private_description", "studies"},
+    ],
 }
 """The layers within a package."""
 ROOM_OF = {package: {name: n for n, layer in enumerate(layers) for name in layer} for package, layers in ROOMS.items()}
@@ -47,6 +53,7 @@ ALLOWED = {
     "flwr": (
         "attacks",
         "audits.canaries",
+        "audits.views",
         "wire",
         "wire_arrays",
         "wire_values",

@@ -56,7 +56,7 @@ _FIELDS = (
     ("num-examples", SIMULATION_ONLY, "how many records its measurements are of"),
     ("fingerprint", SIMULATION_ONLY, "a digest that shows whether its training records are the same as before"),
     ("num-scrubbed", SIMULATION_ONLY, "how many gradients were left out because they were not finite"),
-    ("loss", SIMULATION_ONLY, "the loss on its training and test records"),
+    ("loss", SIMULATION_ONLY, "the loss on its training records and, where it is tested, on its test records"),
     ("accuracy", SIMULATION_ONLY, "the share of its test records that the model got right, r2, or C"),
     ("auc", SIMULATION_ONLY, "how well the model ranks its test records (AUC)"),
     ("majority-accuracy", SIMULATION_ONLY, "the score of always giving its most frequent answer"),
@@ -87,6 +87,8 @@ _FIELDS = (
 _FORMER_FIELDS = (("num-empty-batches", SIMULATION_ONLY, "in how many steps no record was drawn"),)
 _OF_NUMBERS = frozenset({"test-mean", "test-spread", "majority-error"})
 _POOLED = frozenset({*_OF_NUMBERS, "predictions"})
+_OF_TESTS = frozenset({"accuracy", "auc", "majority-accuracy"}) | _POOLED
+"""What tells how exactly a model does on test records, beside the loss, which is of training records, too."""
 _SECURE_SUM = frozenset(name for name, ground, _ in _FIELDS if ground == INDEPENDENT) | {"name"}
 _SIMULATED = frozenset(name for name, ground, _ in _FIELDS if ground == SIMULATION_ONLY)
 
@@ -104,7 +106,13 @@ SENTENCES: Mapping[str, str] = MappingProxyType({name: sentence for name, _, sen
 
 
 def fields_sent(
-    *, protocol: str, task: str, failed: bool, are_sites: bool = False, is_pooled: bool = True
+    *,
+    protocol: str,
+    task: str,
+    failed: bool,
+    are_sites: bool = False,
+    is_pooled: bool = True,
+    release: str = "simulation",
 ) -> dict[str, str]:
     """Return the fields that a run's replies carried, with their grounds.
 
@@ -113,6 +121,8 @@ def fields_sent(
         task: "classification", or "regression" or "survival", which have no AUC.
         failed: whether a hospital may have reported an error.
         are_sites: whether the hospitals are real sites, which send nothing that is for simulation only.
+        release: as in [evaluation]; with "private" the number of test records is public, and sums over them are among
+            what carries noise.
         is_pooled: whether scores are computed over all test records; in runs of earlier versions they were not.
 
     >>> "sealing-key" in fields_sent(protocol="plain", task="regression", failed=False)
@@ -126,4 +136,6 @@ def fields_sent(
     left_out |= set() if is_pooled else _POOLED
     left_out |= set() if failed else {"error", "refusal"}
     left_out |= _SIMULATED if are_sites else {"refusal"}
-    return {name: ground for name, ground in LEAVES_HOSPITAL.items() if name not in left_out}
+    left_out |= set() if release == "simulation" else _OF_TESTS
+    sent = {name: ground for name, ground in LEAVES_HOSPITAL.items() if name not in left_out}
+    return sent | ({"num-test": PUBLIC} if release == "private" else {})

@@ -13,9 +13,9 @@ from site_runs import run_between_sites
 
 from wardround.leaves import SENTENCES, SIMULATION_ONLY, fields_sent
 from wardround.reports.progress import Progress, round_text
+from wardround.reports.released import NOT_MEASURED
 from wardround.reports.report import write_report
 from wardround.reports.terminal import print_summary
-from wardround.reports.words import NOT_MEASURED
 
 WriteRun = Callable[..., Path]
 TASKS = ("classification", "regression")

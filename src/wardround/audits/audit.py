@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from wardround.audits.canaries import Mechanism, run_twin
 from wardround.audits.readers import Bill, bills_of, got, seen_by
+from wardround.audits.reconstruction import reconstruct
 from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, Membership, ReaderAudit
 from wardround.audits.shadows import attack_models, mislabel, train_shadows
-from wardround.config import Config, unaudited_because
+from wardround.config import DEFAULT_CANARIES, DEFAULT_HOSPITALS, Config, unaudited_because
 from wardround.errors import ConfigError
 from wardround.privacy.cells import READERS, cell_of
 from wardround.privacy.entries import Entry
@@ -32,9 +33,10 @@ def audit_run(
     account: Account,
     entries: Sequence[Entry],
     *,
-    num_canaries: int,
+    num_canaries: int | None = None,
     seed: int,
     shadow_models: int | None = None,
+    is_reconstructed: bool = False,
 ) -> Audit:
     """Return what attackers get of twins of a run and of shadow models, beside what its bills allow.
 
@@ -42,9 +44,11 @@ def audit_run(
         config: of the run.
         account: of all that the run charged.
         entries: its charges.
-        num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown).
+        num_canaries: of hospitals that did the same (>= 1; with few of them nothing can be shown); None is 4,000, or
+            1,000 where hospitals are protected.
         seed: of the twins, in 0..2**62.
         shadow_models: how many are trained on half of the records each (>= 4); None where none are.
+        is_reconstructed: whether made-up records are reconstructed from gradients.
 
     Raises:
         ConfigError: nothing is promised, nothing was released, or what was done has no twin.
@@ -52,15 +56,18 @@ def audit_run(
     started = time.perf_counter()
     if reason := unaudited_because(config.privacy):
         raise ConfigError(reason)
-    bills, groups = bills_of(account), _alike(mechanisms_of(entries))
+    if num_canaries is None:
+        num_canaries = DEFAULT_CANARIES if cell_of(config.privacy).clips_records else DEFAULT_HOSPITALS
+    # Test scores are charged after the last round, and no training: they are in the bill alone.
+    rounds = [entry for entry in entries if entry.round_number <= config.training.num_rounds]
+    bills, groups = bills_of(account), _alike(mechanisms_of(rounds))
+    reconstruction = None
+    if is_reconstructed:
+        least = min(each.noise_multiplier for each in groups)
+        reconstruction = reconstruct(config, least, num_hospitals=len(bills), seed=seed)
     readers, suspicions = _of_twins(config, groups, bills, num_canaries=num_canaries, seed=seed)
-    membership: dict[str, Membership] = {}
-    if shadow_models is not None:
-        shadows = train_shadows(config, num_models=shadow_models, seed=seed)
-        of_recipient = {name: of_readers["recipient"] for name, of_readers in bills.items()}
-        mislabelled = mislabel(config, seed=seed) if shadows.has_classes else None
-        membership = attack_models(shadows, mislabelled, of_recipient, _FALSE_ALARMS)
-        suspicions += _of_members(membership)
+    membership = {} if shadow_models is None else _of_shadows(config, bills, shadow_models, seed)
+    suspicions += _of_members(membership)
     hospitals = {name: _hospital(readers[name], membership.get(name)) for name in account.places if name in readers}
     worst = max((each.worst for each in hospitals.values()), key=_lower)
     return Audit(
@@ -73,7 +80,18 @@ def audit_run(
         suspicions=tuple(dict.fromkeys(suspicions)),
         seconds=time.perf_counter() - started,
         hospitals=hospitals,
+        reconstruction=reconstruction,
     )
+
+
+def _of_shadows(
+    config: Config, bills: Mapping[str, Mapping[str, Bill]], num_models: int, seed: int
+) -> dict[str, Membership]:
+    """Return by hospital what whoever receives the model tells of real records."""
+    shadows = train_shadows(config, num_models=num_models, seed=seed)
+    of_recipient = {name: of_readers["recipient"] for name, of_readers in bills.items()}
+    mislabelled = mislabel(config, seed=seed) if shadows.has_classes else None
+    return attack_models(shadows, mislabelled, of_recipient, _FALSE_ALARMS)
 
 
 def _of_twins(

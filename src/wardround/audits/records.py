@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from wardround.json_records import json_field
 
-__all__ = ["AUDIT", "CONFIDENCE", "AttackResult", "Audit", "HospitalAudit", "Membership", "ReaderAudit"]
+__all__ = [
+    "AUDIT",
+    "CONFIDENCE",
+    "AttackResult",
+    "Audit",
+    "HospitalAudit",
+    "Membership",
+    "ReaderAudit",
+    "Reconstruction",
+    "ReconstructionView",
+]
 
 AUDIT = "audit.json"
 """The file's name in a run's folder."""
@@ -121,6 +131,54 @@ class HospitalAudit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReconstructionView:
+    """How well stand-ins are reconstructed from what a server receives with one protection.
+
+    Attributes:
+        noise_multiplier: of the step; 0 where there is no noise.
+        num_summed: hospitals whose records are in what is received: 1, or those of a secure sum.
+        error: of features, on average, in standard deviations of stand-ins.
+        error_interval: its 95 % interval.
+        identified: share of stand-ins that are told among all.
+        identified_interval: its 95 % interval.
+        shown: the reconstruction of the stand-in that is shown, feature by feature.
+    """
+
+    noise_multiplier: float
+    num_summed: int
+    error: float
+    error_interval: tuple[float, ...]
+    identified: float
+    identified_interval: tuple[float, ...]
+    shown: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """What gradient inversion gets of made-up records, each in a batch of its own.
+
+    Attributes:
+        model: whose gradients they are.
+        num_records: that were reconstructed.
+        num_candidates: stand-ins among which each is to be told.
+        guessed_error: of whoever has received nothing, and answers with the mean of all stand-ins.
+        input_shape: of a record.
+        feature_names: of a row; () of an image.
+        shown: one stand-in, feature by feature. No record of a hospital has a part in it.
+        views: by protection.
+    """
+
+    model: str
+    num_records: int
+    num_candidates: int
+    guessed_error: float
+    input_shape: tuple[int, ...]
+    feature_names: tuple[str, ...]
+    shown: tuple[float, ...]
+    views: Mapping[str, ReconstructionView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """What audit.json holds.
 
@@ -134,6 +192,7 @@ class Audit:
         suspicions: sentences on what may be wrong; none without alarm.
         seconds: it took.
         hospitals: by name.
+        reconstruction: of made-up records; None where it was not asked for.
     """
 
     epsilon_lower: float | None
@@ -145,3 +204,4 @@ class Audit:
     suspicions: tuple[str, ...]
     seconds: float
     hospitals: Mapping[str, HospitalAudit]
+    reconstruction: Reconstruction | None = json_field(default=None, is_left_out=True)

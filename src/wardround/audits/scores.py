@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wardround.audits.bounds import Guesses, highest_share, lowest_share
 
-__all__ = ["Rate", "guesses_of", "log_ratios", "measured_noise", "rate_at"]
+__all__ = ["Rate", "guesses_of", "log_ratios", "measured_noise", "rate_at", "share_of"]
 
 _FloatArray = NDArray[np.float64]
 _LEAST_STDDEV = 1e-9
@@ -93,7 +93,7 @@ def rate_at(scores: _FloatArray, coins: NDArray[np.bool_], false_positive_rate: 
     threshold = unused[allowed] if allowed < len(unused) else -np.inf
     said, used = scores[trying] > threshold, coins[trying]
     counts = int((said & used).sum()), int(used.sum()), int((said & ~used).sum()), int((~used).sum())
-    (found, found_interval), (accused, accused_interval) = _share(*counts[:2]), _share(*counts[2:])
+    (found, found_interval), (accused, accused_interval) = share_of(*counts[:2]), share_of(*counts[2:])
     return Rate(
         found=found,
         found_interval=found_interval,
@@ -122,7 +122,8 @@ def measured_noise(
     return (total / number) ** 0.5, (low**0.5, high**0.5)
 
 
-def _share(part: int, whole: int) -> tuple[float, tuple[float, float]]:
+def share_of(part: int, whole: int) -> tuple[float, tuple[float, float]]:
+    """Return a share and its 95 % interval of Clopper and Pearson; nan and (0, 1) of nothing."""
     if not whole:
         return float("nan"), (0.0, 1.0)
     return part / whole, (lowest_share(part, whole, 0.025), highest_share(part, whole, 0.025))

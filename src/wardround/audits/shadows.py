@@ -153,7 +153,7 @@ def _attackable(config: Config, num_models: int) -> tuple[FederatedData, Config]
         )
     return federation, config.change(
         training={"evaluate_every": config.training.num_rounds},
-        evaluation={"patience": None, "keep": "last", "public": None},
+        evaluation={"patience": None, "keep": "last", "public": None, "release": "simulation"},
         simulation={"engine": "stacked"},
         audit={"canaries": None, "shadow_models": None},
     )
@@ -172,6 +172,11 @@ def _unshadowed_because(config: Config, num_models: int) -> str | None:
         return (
             'remedy = "smote" makes records of others, and one that is left out would have a part in them ([imbalance] '
             "remedy): audit a run with another remedy"
+        )
+    if config.evaluation.release == "private":
+        return (
+            'release = "private" sizes the noise for a release of test scores that no shadow model makes ([evaluation] '
+            "release): audit such a run by canaries alone"
         )
     if config.privacy.microbatch_size > 1:
         return (
@@ -193,7 +198,13 @@ def _by_row(hospital: HospitalData, of_records: NDArray[np.bool_]) -> NDArray[np
 def _half(federation: FederatedData, coins: Sequence[NDArray[np.bool_]]) -> FederatedData:
     """Return a federation without some records, whose test records are all training records."""
     hospitals = tuple(
-        replace(each, left_out=~own, test_features=each.train_features, test_labels=each.train_labels)
+        replace(
+            each,
+            left_out=~own,
+            test_features=each.train_features,
+            test_labels=each.train_labels,
+            test_owners=each.train_owners,
+        )
         for each, own in zip(federation.hospitals, coins, strict=True)
     )
     return replace(federation, hospitals=hospitals)

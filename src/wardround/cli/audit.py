@@ -13,14 +13,18 @@ __all__ = ["audit"]
 def audit(
     run_dir: RunDir,
     canaries: Annotated[
-        int, typer.Option("--canaries", metavar="N", help="Of hospitals that did the same; more show more.")
-    ] = 1000,
+        int | None,
+        typer.Option("--canaries", metavar="N", help="Of hospitals that did the same; more show more.", min=20),
+    ] = None,
     shadow_models: Annotated[
         int | None,
         typer.Option(
             "--shadow-models", metavar="K", help="Train K models on half of the records each; attack them.", min=4
         ),
     ] = None,
+    reconstruct: Annotated[
+        bool, typer.Option("--reconstruct", help="Reconstruct made-up records from gradients, and show them.")
+    ] = False,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="SEED", help="Of coins and noise; without, the run's.", min=0)
     ] = None,
@@ -31,7 +35,7 @@ def audit(
     begin(f"training a twin of {run_dir}, whose records are canaries{what}", quiet=as_json)
     from wardround.door.audits import audit as audited
 
-    found = audited(run_dir, canaries=canaries, shadow_models=shadow_models, seed=seed)
+    found = audited(run_dir, canaries=canaries, shadow_models=shadow_models, reconstruct=reconstruct, seed=seed)
     if as_json:
         typer.echo((run_dir / "audit.json").read_text(encoding="utf-8"), nl=False)
     else:

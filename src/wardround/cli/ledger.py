@@ -17,10 +17,12 @@ ledger_app = typer.Typer(
 def ledger_show(run_dir: RunDir, as_json: Json = False) -> None:
     """Print every entry of the ledger as CSV, or as JSON."""
     from wardround.privacy.ledger import open_ledger
+    from wardround.server.record.beginnings import release_labels
     from wardround.server.record.run_folder import open_run_folder
 
     with open_ledger(open_run_folder(run_dir).ledger, read_only=True) as ledger:
-        entries = ledger.to_frame()
+        entries, labels = ledger.to_frame(), release_labels(ledger)
+    entries["release"] = [labels.get(number, f"round {number}") for number in entries["round_number"]]
     entries["fingerprint"] = entries["fingerprint"].replace("", "not told")  # by real sites
     if as_json:
         typer.echo(json_text(entries.to_dict("records")))

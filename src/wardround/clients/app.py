@@ -47,9 +47,11 @@ class SimulatedHospitals(Hospitals):
         federation: FederatedData,
         side: "HospitalSide | None" = None,
         trainer: "LocalTrainer | None" = None,
+        first_round: int = 1,
     ) -> None:
         """Answer for all hospitals of the federation; `side` is what the strategy does at them."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
+        self.first_round = first_round
         if trainer is not None:
             self.trainer = trainer
         self._side, self.has_side = side, side is not None
@@ -70,7 +72,7 @@ class SimulatedHospitals(Hospitals):
     def introduce(self, message: Message, context: Context) -> Message:
         """Return the profile, and what is measured of the records."""
         hospital = self.asked(context)
-        measures = profile_measures(hospital, self.federation.task)
+        measures = profile_measures(hospital, self.federation.task, is_tested=self.config.evaluation.is_exact)
         return wire.simulated_profile_reply(hospital_profile(hospital, self.federation), measures, message)
 
     @cached_property
@@ -90,8 +92,8 @@ class SimulatedHospitals(Hospitals):
         config = statistics_config(self.config, layout.most_norm, 1.0)
         federation = moment_federation(self.federation, layout)
         trainer = build_trainer(config, federation, model=moment_model(layout.num_values))
-        made = SimulatedHospitals(config, federation, trainer=trainer)
-        made.first_round, made.agreed = STATISTICS_ROUND, self.agreed
+        made = SimulatedHospitals(config, federation, trainer=trainer, first_round=STATISTICS_ROUND)
+        made.agreed = self.agreed
         return made
 
     def for_round(self, round_number: int) -> "SimulatedHospitals":
@@ -169,14 +171,16 @@ def make_client_app(
     federation: FederatedData,
     side: "HospitalSide | None" = None,
     trainer: "LocalTrainer | None" = None,
+    first_round: int = 1,
 ) -> ClientApp:
     """Return a ClientApp that answers for any hospital of the federation, told apart by node_config["partition-id"].
 
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
     `side` is what the strategy does at hospitals (`strategies.hospital_side_of`); the trainer is one that was built of
-    these settings and data and has trained nobody, None where it is to be built.
+    these settings and data and has trained nobody, None where it is to be built. Rounds go
+    on from `first_round`.
     """
-    return SimulatedHospitals(config, federation, side, trainer).app()
+    return SimulatedHospitals(config, federation, side, trainer, first_round).app()
 
 
 @lru_cache(maxsize=1)

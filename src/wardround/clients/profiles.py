@@ -10,7 +10,7 @@ from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.scores import r2
 from wardround.survival import SURVIVAL, SurvivalReference, check_scoring_library
 
-__all__ = ["hospital_profile", "profile_measures", "survival_reference"]
+__all__ = ["hospital_profile", "measures_of", "profile_measures", "survival_reference"]
 
 
 def hospital_profile(hospital: HospitalData, federation: FederatedData) -> HospitalProfile:
@@ -27,13 +27,19 @@ def hospital_profile(hospital: HospitalData, federation: FederatedData) -> Hospi
     )
 
 
-def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
+def profile_measures(hospital: HospitalData, task: str, *, is_tested: bool = True) -> ProfileMeasures:
     """Return what is measured of a simulated hospital before the first round.
+
+    Where models are not tested for anyone to see, nothing is computed of the test records but how many there are.
 
     Raises:
         ConfigError: what scores a survival is not installed.
     """
     check_scoring_library(task)
+    if not is_tested:
+        return ProfileMeasures(
+            num_test=hospital.num_test, fingerprint=hospital.fingerprint, majority_score=float("nan")
+        )
     train, test = hospital.train_labels, hospital.test_labels
     baseline, sums = float("nan"), {}
     if len(test) and task == "classification":
@@ -49,6 +55,12 @@ def profile_measures(hospital: HospitalData, task: str) -> ProfileMeasures:
             "majority_error": float(((test - answer) ** 2).sum()),
         }
     return ProfileMeasures(num_test=len(test), fingerprint=hospital.fingerprint, majority_score=baseline, **sums)
+
+
+def measures_of(federation: FederatedData, *, is_tested: bool) -> dict[str, ProfileMeasures]:
+    """Return what is measured of all hospitals of a federation, by name (see `profile_measures`)."""
+    task = federation.task
+    return {each.hospital_id: profile_measures(each, task, is_tested=is_tested) for each in federation.hospitals}
 
 
 def survival_reference(federation: FederatedData) -> SurvivalReference | None:

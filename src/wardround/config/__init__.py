@@ -1,7 +1,14 @@
 """Settings: one frozen record for each section, and TOML in and out."""
 
 from wardround.config.agreements import check_agreement
-from wardround.config.audit import DEFAULT_CANARIES, FEWEST_MODELS, AuditConfig, check_unaudited, unaudited_because
+from wardround.config.audit import (
+    DEFAULT_CANARIES,
+    DEFAULT_HOSPITALS,
+    FEWEST_MODELS,
+    AuditConfig,
+    check_unaudited,
+    unaudited_because,
+)
 from wardround.config.changes import Changed, change_tables
 from wardround.config.criteria import check_criterion
 from wardround.config.features import (
@@ -18,6 +25,7 @@ from wardround.config.federation import TABLE_KEYS
 from wardround.config.imbalance import ImbalanceConfig, check_remedy, releases_shares
 from wardround.config.loss_weights import check_loss_weights
 from wardround.config.personal import PersonalConfig
+from wardround.config.releases import check_exact_scores
 from wardround.config.schemas import Column, Schema, schema_from_table
 from wardround.config.sections import (
     AggregationConfig,
@@ -35,6 +43,7 @@ from wardround.config.unused import unused_settings
 
 __all__ = [
     "DEFAULT_CANARIES",
+    "DEFAULT_HOSPITALS",
     "FEWEST_MODELS",
     "HOSPITAL",
     "MOST_DEVIATIONS",
@@ -63,6 +72,7 @@ __all__ = [
     "change_tables",
     "check_agreement",
     "check_criterion",
+    "check_exact_scores",
     "check_features_use",
     "check_loss_weights",
     "check_remedy",

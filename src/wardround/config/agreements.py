@@ -92,6 +92,11 @@ def _of_simulations(config: Config) -> Iterator[str]:
             f"evaluate-every = {config.training.evaluate_every} is of simulated hospitals, as real sites test no model "
             "for anyone ([training] evaluate-every): remove it"
         )
+    if not config.evaluation.is_exact:
+        yield (
+            f'release = "{config.evaluation.release}" is of simulated hospitals, as real sites test no model for '
+            "anyone ([evaluation] release): remove it"
+        )
     if config.simulation.dropout_rate:
         yield (
             f"dropout-rate = {config.simulation.dropout_rate} is of simulated hospitals ([simulation] dropout-rate): "

@@ -12,6 +12,7 @@ from wardround.privacy.cells import cell_of
 
 __all__ = [
     "DEFAULT_CANARIES",
+    "DEFAULT_HOSPITALS",
     "FEWEST_MODELS",
     "AuditConfig",
     "check_audit_use",
@@ -19,12 +20,16 @@ __all__ = [
     "unaudited_because",
 ]
 
-DEFAULT_CANARIES = 1000
-"""Where an audit is asked for and nothing is said of them."""
+DEFAULT_CANARIES = 4000
+"""Records that are canaries where an audit is asked for and nothing is said of them."""
+DEFAULT_HOSPITALS = 1000
+"""The same of hospitals, where these are protected."""
 FEWEST_CANARIES, MOST_CANARIES = 20, 100_000
 """With fewer no lower bound says anything; with more a twin's model is larger than any run needs."""
-FEWEST_MODELS, MOST_MODELS = 4, 1024
-"""With fewer a record hardly has models with it and without it beside the one that is attacked."""
+FEWEST_MODELS = 4
+"""Shadow models: with fewer a record hardly has models with it and without it beside the one that is attacked."""
+MOST_MODELS = 1024
+"""Shadow models: each is a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +65,17 @@ def unaudited_because(privacy: Any) -> str | None:
             f'placement = "{cell.placement}" promises nothing that an audit could refute ([privacy] placement): audit '
             "a run with privacy"
         )
+    if cell.has_canaries:
+        return None
     if cell.clips_groups:
         return (
             f"microbatch-size = {privacy.microbatch_size} clips records in groups, for which there are no canaries "
             "([privacy] microbatch-size): audit a run without it"
         )
-    if cell.noise_correlation != "none":
-        return (
-            f'noise-correlation = "{cell.noise_correlation}" takes noise back in later rounds, for which there are no '
-            'canaries ([privacy] noise-correlation): audit a run with "none"'
-        )
-    return None
+    return (
+        f'noise-correlation = "{cell.noise_correlation}" takes noise back in later rounds, for which there are no '
+        'canaries ([privacy] noise-correlation): audit a run with "none"'
+    )
 
 
 def check_audit_use(config: Any) -> None:
@@ -87,6 +92,11 @@ def check_audit_use(config: Any) -> None:
     privacy, asked = config.privacy, _asked(config.audit)
     if reason := unaudited_because(privacy):
         raise ConfigError(f"{asked}: {reason}")
+    if config.audit.shadow_models is not None and config.evaluation.release == "private":
+        raise ConfigError(
+            f'{asked}: release = "private" sizes the noise for a release of test scores that no shadow model makes '
+            "([evaluation] release): remove shadow-models, and canaries remain"
+        )
     if privacy.budget_epsilon is not None and privacy.on_budget == "replan":
         raise ConfigError(
             f'{asked}: on-budget = "replan" may change the noise from round to round, for which there are no canaries '

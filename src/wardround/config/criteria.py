@@ -31,6 +31,12 @@ def check_criterion(config: Config, *, has_public: bool, is_measured: bool = Tru
             "test records would be a release of theirs that nobody accounts for; name some with public = "
             '"package.module:loader", or remove it'
         )
+    if not evaluation.is_exact:
+        raise ConfigError(
+            f'{key} = {value} needs public records ([evaluation] {key}): release = "{evaluation.release}" tells no '
+            'test scores by which a model could be chosen; name some with public = "package.module:loader", or remove '
+            "it"
+        )
     if not is_measured:
         raise ConfigError(
             f"{key} = {value} needs public records ([evaluation] {key}): real sites evaluate no model; name some with "

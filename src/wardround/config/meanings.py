@@ -1,8 +1,7 @@
 """Which settings mean something beside which others: one table, for whoever changes settings and whoever explains them.
 
 A setting without meaning is refused by the sections, or not used; either way it is in the table. What is left out on
-purpose: settings that contradict each other while both mean something, such as placement "distributed" and protocol
-"plain": only a person can say which of them is right.
+purpose: settings that mean something and contradict each other, of which only a person can say which one is right.
 """
 
 from collections.abc import Callable, Mapping
@@ -293,6 +292,7 @@ MEANINGS: tuple[Meaning, ...] = (
         for key in ("copies", "max-copies")
     ),
     Meaning("imbalance.neighbours", _is("imbalance.remedy", "smote"), 'remedy = "smote"'),
+    Meaning("evaluation.release-share", _is("evaluation.release", "private"), 'release = "private"'),
     Meaning("personal.strength", _is("personal.method", "mr-mtl"), 'method = "mr-mtl"'),
     Meaning("simulation.num-workers", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),
     Meaning("simulation.gpus-per-worker", _is("simulation.engine", "ray", "auto"), 'engine = "ray"'),

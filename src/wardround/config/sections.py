@@ -204,13 +204,19 @@ class AggregationConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
-    """When a run stops before its last round, and which of its models it keeps.
+    """What is told of the hospitals' test records, when a run stops early, and which of its models it keeps.
+
+    With `release` "simulation" test scores are exact, for whoever may see the data; with "private" sums over test
+    records are released once, with noise, after the last round, for `release_share` of the budget; with "none" none is
+    computed.
 
     `public` is "package.module:loader" of public records (see `datasets.public_records`), on which models are tried.
     A run stops once `patience` evaluated rounds in turn were no improvement of the mean loss on them; `keep` says
     whether its model is that of the last round or of the best. Without privacy and `public` it is the mean test loss.
     """
 
+    release: str = setting("simulation", choices=("simulation", "private", "none"), unwritten=True)
+    release_share: float = setting(0.1, above=0, below=1, unwritten=True)
     public: str | None = setting(None, unwritten=True)
     patience: int | None = setting(None, least=1, most=1_000_000, unwritten=True)
     keep: str = setting("last", choices=("last", "best"), unwritten=True)
@@ -222,6 +228,11 @@ class EvaluationConfig:
                 f'public = "{self.public}" must be "package.module:loader" ([evaluation] public): name a function that '
                 "returns features and labels"
             )
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the hospitals' test scores are told as they are."""
+        return self.release == "simulation"
 
     @property
     def chooses(self) -> bool:

@@ -15,6 +15,7 @@ from wardround.config.features import FeaturesConfig, check_features_use
 from wardround.config.imbalance import ImbalanceConfig, check_imbalance_use
 from wardround.config.limits import Default, kebab, keys_of
 from wardround.config.personal import PersonalConfig, check_personal_use
+from wardround.config.releases import check_release_use
 from wardround.config.schemas import Schema
 from wardround.config.sections import (
     AggregationConfig,
@@ -67,6 +68,7 @@ class Config:
         check_features_use(self.features, self.federation)
         check_imbalance_use(self)
         check_personal_use(self)
+        check_release_use(self)
         check_audit_use(self)
 
     @classmethod

@@ -37,6 +37,7 @@ def make_hospital(
         key: of a real site, for a fingerprint that nobody else can compute; None for a plain digest, in simulation.
     """
     _, owners = first_rows(dataset.patients_of(train))
+    first_of_test, test_owners = first_rows(dataset.patients_of(test))
     told_apart = owners.max() + 1 == len(train)
     if not told_apart:
         order = np.argsort(owners, kind="stable")
@@ -52,6 +53,7 @@ def make_hospital(
         test_labels=_narrow(dataset.labels[test]),
         fingerprint=fingerprint_of(told, key=key),
         train_owners=None if told_apart else owners,
+        test_owners=None if len(first_of_test) == len(test) else test_owners,
     )
 
 

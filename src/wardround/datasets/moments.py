@@ -21,7 +21,9 @@ from wardround.datasets.scaling import Scaling
 __all__ = [
     "MomentLayout",
     "averaged_federation",
+    "federation_of_vectors",
     "groups_of",
+    "hospital_of_vectors",
     "layout_of",
     "moment_federation",
     "moments_of",
@@ -138,13 +140,38 @@ def averaged_federation(federation: FederatedData, rows_of: RowsOf, num_values: 
         rows_of: float32 (num_train rows, num_values) of a hospital, each a function of its row alone.
         num_values: of a record.
     """
+    return federation_of_vectors(federation, _AveragedHospitals(federation.hospitals, rows_of), num_values)
+
+
+def hospital_of_vectors(
+    hospital: HospitalData, vectors: NDArray[np.float32], owners: NDArray[np.int64] | None
+) -> HospitalData:
+    """Return a hospital whose training records are vectors (n, num_values), of owners as `HospitalData` has them.
+
+    Which records have no part in a sum is of its training rows: it stays, where the vectors are theirs.
+    """
+    return replace(
+        hospital,
+        train_features=vectors,
+        train_labels=np.full(len(vectors), _LABEL, np.float32),
+        test_features=vectors[:0],
+        test_labels=np.zeros(0, np.float32),
+        train_owners=owners,
+        test_owners=None,
+    )
+
+
+def federation_of_vectors(
+    federation: FederatedData, hospitals: Sequence[HospitalData], num_values: int
+) -> FederatedData:
+    """Return a federation of hospitals whose records are vectors of num_values (see `hospital_of_vectors`)."""
     return replace(
         federation,
         task=REGRESSION,
         class_names=(),
         feature_names=(),
         input_shape=(num_values,),
-        hospitals=_AveragedHospitals(federation.hospitals, rows_of, num_values),
+        hospitals=hospitals,
         standardise="none",
         numbers=(),
         groups=(),
@@ -159,7 +186,6 @@ class _AveragedHospitals(Sequence[HospitalData]):
 
     hospitals: Sequence[HospitalData]
     rows_of: RowsOf
-    num_values: int
 
     def __len__(self) -> int:
         return len(self.hospitals)
@@ -174,13 +200,7 @@ class _AveragedHospitals(Sequence[HospitalData]):
         if isinstance(index, slice):
             return tuple(self[place] for place in range(*index.indices(len(self))))
         hospital = self.hospitals[index]
-        return replace(
-            hospital,
-            train_features=self.rows_of(hospital),
-            train_labels=np.full(len(hospital.train_labels), _LABEL, np.float32),
-            test_features=np.zeros((0, self.num_values), np.float32),
-            test_labels=np.zeros(0, np.float32),
-        )
+        return hospital_of_vectors(hospital, self.rows_of(hospital), hospital.train_owners)
 
 
 def scaling_from(mean: ArrayLike, layout: MomentLayout, *, stddev: float) -> Scaling:

@@ -156,6 +156,7 @@ class HospitalData:
         fingerprint: sha256 hex digest of the training arrays; at a real site their HMAC under its key.
         train_owners: int64 (num_train,), ascending from 0: the patient of each training row, where some patient has
             several; None where every row is a patient of its own.
+        test_owners: int64 (num_test rows,), from 0, in any order: likewise of the test rows.
         left_out: bool (num_train,), training records that are held and counted and have no part in any sum, as a
             neighbour of the relation zero-out has one: for audits alone. None where all have a part.
     """
@@ -167,12 +168,18 @@ class HospitalData:
     test_labels: NDArray[Any]
     fingerprint: str
     train_owners: NDArray[np.int64] | None = None
+    test_owners: NDArray[np.int64] | None = None
     left_out: NDArray[np.bool_] | None = None
 
     @property
     def num_train(self) -> int:
         """Number of training records: of patients, where some patient has several rows."""
         return len(self.train_labels) if self.train_owners is None else int(self.train_owners[-1]) + 1
+
+    @property
+    def num_test(self) -> int:
+        """Number of test records, likewise."""
+        return len(self.test_labels) if self.test_owners is None else len(np.unique(self.test_owners))
 
     def __post_init__(self) -> None:
         check_name(self.hospital_id, "hospital")

@@ -32,7 +32,8 @@ class SharedRows(Sequence[HospitalData]):
         bounds: int64 (num_hospitals, 3): where its training rows begin, its test rows begin, and these end.
         features: float32 (num_rows, ...), read-only, and so are the others.
         labels: int64 or float32 (num_rows,).
-        owners: of each hospital; None where every row is a patient of its own.
+        owners: of each hospital's training rows; None where every row is a patient of its own.
+        test_owners: likewise of its test rows.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class SharedRows(Sequence[HospitalData]):
     features: NDArray[np.float32]
     labels: NDArray[Any]
     owners: tuple[NDArray[np.int64] | None, ...]
+    test_owners: tuple[NDArray[np.int64] | None, ...]
 
     def __len__(self) -> int:
         """Return how many hospitals there are."""
@@ -65,6 +67,7 @@ class SharedRows(Sequence[HospitalData]):
             test_labels=self.labels[middle:end],
             fingerprint=self.fingerprints[index],
             train_owners=self.owners[index],
+            test_owners=self.test_owners[index],
         )
 
 
@@ -85,13 +88,14 @@ def share_rows(hospitals: Iterable[HospitalData], num_rows: int) -> SharedRows:
                     hospital.train_labels,
                     hospital.test_labels,
                     hospital.train_owners,
+                    hospital.test_owners,
                 )
             )
             yield hospital.train_features
             yield hospital.test_features
 
     rows = joined(features(), num_rows)
-    names, fingerprints, train, test, owners = zip(*small, strict=True)
+    names, fingerprints, train, test, owners, test_owners = zip(*small, strict=True)
     ends = np.cumsum([len(labels) for both in zip(train, test, strict=True) for labels in both]).reshape(-1, 2)
     return SharedRows(
         names=names,
@@ -100,6 +104,7 @@ def share_rows(hospitals: Iterable[HospitalData], num_rows: int) -> SharedRows:
         features=rows,
         labels=_read_only(np.concatenate([labels for both in zip(train, test, strict=True) for labels in both])),
         owners=owners,
+        test_owners=test_owners,
     )
 
 

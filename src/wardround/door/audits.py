@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.audits.records import AUDIT, Audit
-from wardround.config import DEFAULT_CANARIES, Config
+from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.door.given import folder_of, put_back
 from wardround.errors import ConfigError
@@ -25,8 +25,9 @@ __all__ = ["audit", "audit_folder"]
 def audit(
     path: "Path | str | Run",
     *,
-    canaries: int = DEFAULT_CANARIES,
+    canaries: int | None = None,
     shadow_models: int | None = None,
+    reconstruct: bool = False,
     seed: int | None = None,
     federation: Federation | None = None,
     model: object = None,
@@ -36,10 +37,14 @@ def audit(
 
     Args:
         path: the folder of a run that has ended.
-        canaries: of hospitals that did the same (>= 20); the more, the closer are lower bounds.
+        canaries: of hospitals that did the same (>= 20); the more, the closer are lower bounds. None is 4,000, or 1,000
+            where hospitals are protected.
         shadow_models: how many models are trained on half of the records each, and attacked (>= 4); None is none.
+        reconstruct: whether made-up records are reconstructed from what a server receives, and shown. No record of a
+            hospital has a part in that.
         seed: of coins, batches and noise of the twins, in 0..2**62; None is that of the run's settings.
-        federation: with shadow models, the data, as they were given when the run began; None where settings name them.
+        federation: with shadow models or reconstruction, the data, as they were given when the run began; None where
+            settings name them.
         model: likewise.
         strategy: likewise.
 
@@ -49,11 +54,19 @@ def audit(
     """
     folder = open_run_folder(folder_of(path))
     config = put_back(folder.config(), federation=federation, model=model, strategy=strategy)
-    return audit_folder(folder, config, canaries=canaries, shadow_models=shadow_models, seed=seed)
+    return audit_folder(
+        folder, config, canaries=canaries, shadow_models=shadow_models, reconstruct=reconstruct, seed=seed
+    )
 
 
 def audit_folder(
-    folder: RunFolder, config: Config, *, canaries: int, shadow_models: int | None = None, seed: int | None = None
+    folder: RunFolder,
+    config: Config,
+    *,
+    canaries: int | None,
+    shadow_models: int | None = None,
+    reconstruct: bool = False,
+    seed: int | None = None,
 ) -> Audit:
     """Return what `audit` does, of a run's folder and all its settings with the objects that they name."""
     from wardround.audits.audit import audit_run
@@ -71,6 +84,7 @@ def audit_folder(
         num_canaries=canaries,
         seed=config.federation.seed if seed is None else seed,
         shadow_models=shadow_models,
+        is_reconstructed=reconstruct,
     )
     folder.write_text(AUDIT, json_text(json_values(done)) + "\n")
     write_report(folder.path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wardround.collector import passing_by_what_is_there, paused
-from wardround.config import DEFAULT_CANARIES, Config
+from wardround.config import Config
 from wardround.datasets import Federation
 from wardround.door.audits import audit_folder
 from wardround.door.given import Settings, check_callable, folder_of, new_folder_of, put_back, settings_of, with_objects
@@ -183,8 +183,8 @@ def _reported(finished: runs.Run, settings: Config) -> Run:
     with paused():
         asked = settings.audit
         if asked.is_used and finished.outcome.status != "interrupted" and not read_audit(finished.folder):
-            folder, canaries = open_run_folder(finished.folder), asked.canaries or DEFAULT_CANARIES
-            audit_folder(folder, settings, canaries=canaries, shadow_models=asked.shadow_models)
+            folder = open_run_folder(finished.folder)
+            audit_folder(folder, settings, canaries=asked.canaries, shadow_models=asked.shadow_models)
         else:
             write_report(finished.folder)
     return Run(finished.folder, finished.outcome, settings)

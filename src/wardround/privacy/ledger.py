@@ -47,8 +47,7 @@ class Row:
         sequence: from 1, over all tables.
         kind: "planned" or "released" of an entry, "round" of a committed round, "closing" of a run's end.
         content: the entry, or the record as JSON text.
-        digest: sha256 hex digest of the row and all before it.
-        time: at which it was written, UTC, in ISO form.
+        digest: sha256 hex digest of the row and all before it; its time is UTC, in ISO form.
     """
 
     sequence: int
@@ -125,15 +124,7 @@ class Ledger:
             ProtocolError: an unknown or already released charge_id, a round committed before, or an unwritable file.
         """
         with self._transaction() as append:
-            booked = self._booked(released)
-            for charge_id in released:
-                rows = booked.setdefault(charge_id, [])
-                if [row["state"] for row in rows] != ["planned"]:
-                    what = "was released before" if rows else "was never charged"
-                    raise ProtocolError(f"{self.path}: {charge_id} {what}: charge each release once, before it")
-                row = {"state": "released", **entry_row(entry_of(rows[0]))}
-                append("entries", row)
-                rows.append(row)
+            self._release(released, append)
             if self._rows("SELECT 1 FROM rounds WHERE run_id = ? AND round_number = ?", run_id, round_number):
                 raise ProtocolError(f"{self.path}: round {round_number} of {run_id} is committed already: resume")
             append("rounds", {"run_id": run_id, "round_number": round_number, "record": record})
@@ -144,14 +135,18 @@ class Ledger:
         first, last = (str(row[key] or "")[:16].replace("T", " ") for key in ("first", "last"))
         return first, last
 
-    def close_run(self, run_id: str, round_number: int, record: str) -> None:
+    def close_run(self, run_id: str, round_number: int, record: str, released: Sequence[str] = ()) -> None:
         """Book that a run ended after a round, for now or for good, with how as JSON text, which is kept as it is.
 
-        Not again where nothing happened since, and it ended alike.
+        Not again where nothing happened since, and it ended alike. Charges are booked as released with it.
+
+        Raises:
+            ProtocolError: an unknown or already released charge_id, or an unwritable file.
         """
         last = self._rows("SELECT record FROM closings WHERE sequence = (SELECT count FROM head)")
         if [row["record"] for row in last] != [record]:
             with self._transaction() as append:
+                self._release(released, append)
                 append("closings", {"run_id": run_id, "round_number": round_number, "record": record})
 
     def rounds(self, run_id: str | None = None) -> list[tuple[int, str]]:
@@ -165,10 +160,8 @@ class Ledger:
         found = [(row["state"], entry_of(row), row) for row in self._select("entries")]
         for table, kind in _OUTCOMES.items():
             found += [(kind, row["record"], row) for row in self._select(table)]
-        rows = [
-            Row(sequence=row["sequence"], kind=kind, content=content, digest=row["digest"], time=row["time"])
-            for kind, content, row in found
-        ]
+        own = ("sequence", "digest", "time")
+        rows = (Row(kind=kind, content=content, **{name: row[name] for name in own}) for kind, content, row in found)
         return sorted(rows, key=lambda row: row.sequence)
 
     def entries(self) -> list[Entry]:
@@ -239,6 +232,20 @@ class Ledger:
         columns = OUTCOME_COLUMNS if table in _OUTCOMES else COLUMNS
         query = f"SELECT {', '.join(columns)} FROM {table} WHERE {condition} ORDER BY sequence"
         return self._rows(query, *values, is_checked=is_checked)
+
+    def closings(self) -> list[str]:
+        """Return how runs ended, for now or for good, as JSON texts, in order."""
+        return [str(row["record"]) for row in self._rows("SELECT record FROM closings ORDER BY sequence")]
+
+    def _release(self, charge_ids: Sequence[str], append: Any) -> None:
+        booked = self._booked(charge_ids)
+        for charge_id in charge_ids:
+            rows = booked.setdefault(charge_id, [])
+            if [row["state"] for row in rows] != ["planned"]:
+                what = "was released before" if rows else "was never charged"
+                raise ProtocolError(f"{self.path}: {charge_id} {what}: charge each release once, before it")
+            rows.append({"state": "released", **entry_row(entry_of(rows[0]))})
+            append("entries", rows[-1])
 
     def _booked(self, charge_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """Return the entries of charges, in order, by charge_id."""

@@ -10,6 +10,7 @@ from rich.text import Text
 from wardround.audits.records import AUDIT, Audit
 from wardround.reports.audited import ASSUMES, MEMBERS, MemberLine, audit_lines, audit_sentence, member_lines
 from wardround.reports.data_tables import plain_table
+from wardround.reports.reconstructed import ViewLine, reconstruction_sentences, view_lines
 
 __all__ = ["print_audit"]
 
@@ -36,12 +37,15 @@ def print_audit(audit: Audit, run_folder: Path, console: Console) -> None:
     console.print(table)
     if members := member_lines(audit):
         console.print(_members_table(members))
+    if audit.reconstruction is not None:
+        console.print(_views_table(view_lines(audit.reconstruction)))
     for sentence in (
         "Right: guesses at coin tosses. Found: used canaries, where 1 % of the others are falsely accused. Noise: "
         "measured, relative to what is billed.",
         audit_sentence(audit),
         *ASSUMES,
         *([MEMBERS] if members else []),
+        *(reconstruction_sentences(audit.reconstruction) if audit.reconstruction is not None else []),
         f"Written: {run_folder / AUDIT}",
     ):
         console.print(Text(sentence))
@@ -55,4 +59,14 @@ def _members_table(lines: Sequence[MemberLine]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for line in lines:
         table.add_row(Text(line.hospital), line.attack, line.auc, line.found, line.epsilon, line.epsilon_lower)
+    return table
+
+
+def _views_table(lines: Sequence[ViewLine]) -> Table:
+    table = plain_table()
+    table.add_column("made-up records, seen")
+    for heading in ("off by", "told apart"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(line.seen, line.error, line.identified)
     return table

@@ -1,12 +1,14 @@
-"""How a run came to its model: where it stopped early, and which of its models it kept.
+"""How a run came to its model and its epsilon: where it stopped early, which of its models it kept, what tables end at.
 
 What is left out on purpose: runs that ended as planned, at their budget, or not at all (see `words`).
 """
 
-from wardround.reports.numbers import count_text
+import math
+
+from wardround.reports.numbers import count_text, epsilon_text
 from wardround.reports.results import RunResult
 
-__all__ = ["kept_sentence", "stopped_early"]
+__all__ = ["kept_sentence", "live_sentence", "stopped_early"]
 
 
 def stopped_early(run: RunResult, rounds: str) -> str:
@@ -29,3 +31,22 @@ def kept_sentence(run: RunResult) -> str:
     after = "before training" if kept == 0 else f"after round {kept}"
     by = "on public records" if run.summary.public_loss is not None else "on the hospitals' test records"
     return f"The model is the one {after}: the best by its loss {by}. Scores are that model's."
+
+
+def live_sentence(run: RunResult) -> str:
+    """Return why the progress line and the tables by round end at another epsilon; empty where they do not."""
+    live, total = run.rounds[-1].get("epsilon_total", math.nan) if run.rounds else math.nan, run.epsilon.total
+    if not (live < math.inf and total < math.inf) or epsilon_text(live) == epsilon_text(total):
+        return ""
+    ends = f"The progress line, rounds.csv and hospitals.csv end at {epsilon_text(live)}"
+    if run.summary.released_scores is not None:
+        return (
+            f"{ends}, an upper bound that is quicker to compute (Renyi), before test scores were released; "
+            f"{epsilon_text(total)} is of the whole run, and holds."
+        )
+    if not total < live:
+        return ""
+    return (
+        f"{ends}. That is an upper bound of the same epsilon too, quicker to compute (Renyi); {epsilon_text(total)} is "
+        "the closer one, and holds."
+    )

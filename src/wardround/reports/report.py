@@ -16,6 +16,8 @@ from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
 from wardround.reports.numbers import count_text, ends_text, epsilon_text, number_text
 from wardround.reports.pages import write_page
+from wardround.reports.reconstructed import reconstructed
+from wardround.reports.released import released_charts, released_figures, unmeasured_sentence
 from wardround.reports.results import RunResult
 from wardround.reports.terms import guarantee, leaves
 
@@ -58,12 +60,14 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "audit_assumes": audited.ASSUMES,
         "members": audited.member_lines(audit) if audit else [],
         "members_caption": audited.MEMBERS,
+        "reconstruction": reconstructed(audit.reconstruction) if audit and audit.reconstruction else None,
         "suspicions": audit.suspicions if audit else (),
         "classes": class_section(run),
         "panels_by_round": panels_by_round(run),
         "panels_by_hospital": panels_by_hospital(run),
         "leaves": leaves(run),
-        "not_measured": words.NOT_MEASURED,
+        "not_measured": unmeasured_sentence(run),
+        "released_charts": released_charts(run),
         "assumptions": words.assumptions(run),
         "method": words.method(run),
         "versions": _versions(run),
@@ -95,7 +99,7 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     rows += [(name, number_text(score), "your metric") for name, score in (run.summary.metrics or {}).items()]
     rows.append(("Loss", _with_ends(run, run.scores["loss"], "loss"), ""))
     if not run.summary.measured:
-        rows = [(name, "not measured", "") for name, _, _ in rows]
+        rows = released_figures(run) or [(name, "not measured", "") for name, _, _ in rows]
     if run.summary.public_loss is not None:
         rows.append(("Loss on public records", number_text(run.summary.public_loss), ""))
     budget = run.setting("privacy", "budget-epsilon", None)

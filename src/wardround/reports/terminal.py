@@ -13,14 +13,14 @@ from rich.text import Text
 from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.audited import audit_sentence
 from wardround.reports.data_tables import plain_table
-from wardround.reports.endings import kept_sentence
+from wardround.reports.endings import kept_sentence, live_sentence
 from wardround.reports.files import NOT_KNOWN, read_audit
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import coin_toss
 from wardround.reports.numbers import count_text, delta_text, epsilon_text, number_text, size_text, span_text
 from wardround.reports.placements import print_placements
 from wardround.reports.results import MOST_DRAWN, HospitalResult, RunResult
-from wardround.reports.words import live_sentence, privacy_sentence, quality_sentence, status_sentence
+from wardround.reports.words import privacy_sentence, quality_sentence, status_sentence
 from wardround.small_counts import shown_count
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _total_cells(run: RunResult) -> dict[str, str]:
 
 def _score_cells(run: RunResult, score: float, auc: float, majority: float) -> dict[str, str]:
     if not run.summary.measured:
-        return {"test\nscores": "not measured"}
+        return {"test\nscores": "not told" if run.summary.released_scores else "not measured"}
     words = run.score_words
     cells = {words.short: number_text(score)} | ({"AUC": number_text(auc)} if words.has_auc else {})
     return cells | ({words.short_baseline: number_text(majority)} if run.has_baselines else {})

@@ -6,6 +6,7 @@ from wardround.config.imbalance import shares_are_released
 from wardround.leaves import CHARGED, GROUNDS, SENTENCES
 from wardround.reports import words
 from wardround.reports.numbers import delta_text, epsilon_text
+from wardround.reports.released import released_sums
 from wardround.reports.results import RunResult
 
 __all__ = ["guarantee", "leaves"]
@@ -86,7 +87,7 @@ def leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
         else []
     )
     first = f" and, once before round 1, {' and '.join(before)}" if before else ""
-    said = {**SENTENCES, "arrays": run.words.sent + share + first}
+    said = {**SENTENCES, "arrays": run.words.sent + share + first + released_sums(run)}
     rows = []
     for ground in dict.fromkeys((*GROUNDS, *stated.values())):
         sentences = [said.get(name, _UNNAMED) for name, its_ground in stated.items() if its_ground == ground]

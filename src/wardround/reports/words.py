@@ -11,18 +11,17 @@ from wardround.privacy.cells import READER_NAMES, CellWords
 from wardround.reports.endings import stopped_early
 from wardround.reports.meaning import coin_toss, right_of_1000
 from wardround.reports.numbers import between_text, count_text, delta_text, epsilon_text
+from wardround.reports.released import is_of_sites, scores_uncovered, unmeasured_sentence
 from wardround.reports.results import RunResult
 from wardround.server.record.summaries import Summary
 
 __all__ = [
-    "NOT_MEASURED",
     "OTHER_RUNS",
     "assumptions",
     "caveats",
     "headline",
     "hidden_text",
     "listed",
-    "live_sentence",
     "method",
     "privacy_sentence",
     "quality_sentence",
@@ -35,10 +34,6 @@ __all__ = [
 _NO_PRIVACY = "Trained without privacy"
 _NO_GUARANTEE = "No privacy guarantee: epsilon is infinite"
 _NOT_RECORDED = "The run folder does not say how much epsilon was spent, so nothing is claimed."
-NOT_MEASURED = (
-    "Loss, accuracy, AUC and all else of the hospitals' test records are not measured: no real site sends it, since "
-    "epsilon does not cover it."
-)
 OTHER_RUNS = "Epsilons of several runs on the same data add up; Wardround does not add them."
 
 
@@ -161,17 +156,6 @@ def privacy_sentence(run: RunResult) -> str:
     return " ".join(line for line in lines if line)
 
 
-def live_sentence(run: RunResult) -> str:
-    """Return why the progress line and the tables by round end at another epsilon; empty where they do not."""
-    live = run.rounds[-1].get("epsilon_total", math.nan) if run.rounds else math.nan
-    if not run.epsilon.total < live < math.inf or epsilon_text(live) == epsilon_text(run.epsilon.total):
-        return ""
-    return (
-        f"The progress line, rounds.csv and hospitals.csv end at {epsilon_text(live)}. That is an upper bound of the "
-        f"same epsilon too, quicker to compute (Renyi); {epsilon_text(run.epsilon.total)} is the closer one, and holds."
-    )
-
-
 def listed(names: Sequence[str]) -> str:
     """Return names as a sentence has them: a, b and c."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
@@ -194,7 +178,7 @@ def reader_lines(run: RunResult) -> tuple[tuple[str, str, float, float], ...]:
 def quality_sentence(run: RunResult) -> str:
     """Return how good the model is against answering without looking; empty where the run did not say."""
     if not run.summary.measured:
-        return NOT_MEASURED
+        return unmeasured_sentence(run)
     score, baseline, auc = run.scores["score"], run.scores["majority_score"], run.scores["auc"]
     if math.isnan(score):
         return ""
@@ -226,7 +210,7 @@ def status_sentence(run: RunResult) -> str:
     if run.summary.status == "stopped-early":
         return stopped_early(run, rounds)
     again = f"`wardround resume {run.folder.name}` continues it"
-    if not run.summary.measured:
+    if is_of_sites(run):
         again = "the server app continues it when it is started again with the same folder as `out`"
     return (
         f"Not finished: {rounds} are in. A round under way is charged in the ledger before it shows here: "
@@ -253,8 +237,7 @@ def _uncovered(run: RunResult) -> str:
     if not run.summary.measured:
         return (
             f"How many {run.words.counted} each hospital trains on is public by decision, and not covered by epsilon; "
-            "fewer than ten are not shown. No score, loss or count of test records is on this page: no real site sends "
-            "them."
+            f"fewer than ten are not shown. {scores_uncovered(run)}"
         )
     return (
         "The scores, losses and counts on this page are measurements for those who may see the hospitals' data. They "

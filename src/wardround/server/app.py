@@ -96,6 +96,11 @@ def _check_on_grid(config: Config) -> None:
             "([features] standardise): run it with wardround run, or give the hospitals a schema, whose ranges scale "
             "their features"
         )
+    if config.evaluation.release == "private":
+        raise ConfigError(
+            'release = "private" is not done on Flower\'s grid, whose hospitals score models one by one '
+            '([evaluation] release): set "none", or run it with wardround run'
+        )
     if releases_shares(config):
         raise ConfigError(
             f'remedy = "{config.imbalance.remedy}" is made of class shares that are released before round 1, which is '

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from wardround.clients.profiles import hospital_profile, profile_measures
+from wardround.clients.profiles import hospital_profile, measures_of
 from wardround.config import Config, FeaturesConfig, FederationConfig, releases_shares, unused_settings
 from wardround.datasets import FederatedData, load_federation, resolved
 from wardround.datasets.moments import layout_of
@@ -184,7 +184,7 @@ def _counted(config: Config, federation: FederatedData) -> "tuple[int, LocalTrai
 def plan_of(config: Config, federation: FederatedData, num_parameters: int) -> FederationPlan:
     """Return the plan of a run of a model with so many parameters, before its engine is chosen."""
     profiles = [hospital_profile(hospital, federation) for hospital in federation.hospitals]
-    measures = {hospital.hospital_id: profile_measures(hospital, federation.task) for hospital in federation.hospitals}
+    measures = measures_of(federation, is_tested=config.evaluation.is_exact)
     moments = layout_of(federation, has_shares=releases_shares(config))
     made = plan_federation(config, profiles, num_parameters, measures=measures, moments=moments)
     return replace(made, notes=(*reach_notes(config, federation, made), *unused_settings(config)))

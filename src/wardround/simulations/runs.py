@@ -46,6 +46,7 @@ from wardround.simulations.engines.grid import SimulatedGrid
 from wardround.simulations.engines.nodes import Node
 from wardround.simulations.engines.opening import ENGINES
 from wardround.simulations.prepared import Prepared, prepare, silent
+from wardround.simulations.scoring import scoring_of
 from wardround.strategies import HospitalSide, hospital_side_of, strategy_of
 
 if TYPE_CHECKING:
@@ -215,11 +216,13 @@ def open_grid(
     engine: str | None = None,
     side: HospitalSide | None = None,
     trainer: "LocalTrainer | None" = None,
+    *,
+    first_round: int = 1,
 ) -> SimulatedGrid:
     """Return an engine, None for that of [simulation], with one node per hospital; use it as a context manager.
 
     `side` is what the strategy does at hospitals; the trainer serves those that are in this process, where there is one
-    that was built of these settings.
+    that was built of these settings. Rounds are numbered from `first_round`.
     """
     nodes = [
         Node(
@@ -232,7 +235,7 @@ def open_grid(
     # The rows themselves are in the federation: settings that hold them too would send them twice.
     settings = replace(config, federation=replace(config.federation, handed=None))
     opened = ENGINES[engine or config.simulation.engine]
-    make_app = partial(make_client_app, settings, federation, side, trainer if opened.is_here else None)
+    make_app = partial(make_client_app, settings, federation, side, trainer if opened.is_here else None, first_round)
     return opened.open(make_app, nodes, config.simulation)
 
 
@@ -273,6 +276,7 @@ def _federate(
             planned=prepared.plan,
             progress=progress,
             measuring=prepared.measuring,
+            scoring=scoring_of(config, federation, prepared.trainer, open_grid),
         )
     if not folder.is_synced:
         with writing(folder.path, f"go on with: wardround resume {folder.path}"):

@@ -194,7 +194,7 @@ CELLS = {
 }
 
 
-@pytest.mark.parametrize("name", [*CELLS, "statistics"])
+@pytest.mark.parametrize("name", [*CELLS, "statistics", "scores", "no-scores"])
 def test_a_dossier_of_every_kind_of_run_is_in_order(name, tmp_path):
     steps = {"local-steps": 1} if name in ("central", "distributed") else {}
     sections = {"training": {"num-rounds": 2, **steps}, "privacy": CELLS.get(name, {})}
@@ -202,6 +202,8 @@ def test_a_dossier_of_every_kind_of_run_is_in_order(name, tmp_path):
         sections["training"] |= {"sample-rate": None, "batch-size": 16}
     if name == "distributed":
         sections["aggregation"] = {"protocol": "secure-sum"}
+    if name in ("scores", "no-scores"):
+        sections["evaluation"] = {"release": "private" if name == "scores" else "none"}
     if name == "statistics":
         sections["features"] = {"standardise": "private"}
     run = wardround.run(small_config(**sections), out=tmp_path / "run")

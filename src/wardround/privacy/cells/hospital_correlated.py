@@ -32,6 +32,7 @@ class HospitalCorrelated(HospitalCentral):
     name = "hospital-correlated"
     mechanism = "banded-gaussian"
     noise_correlation = "banded"
+    has_canaries = False
     plain_words = replace(
         HospitalCentral.plain_words,
         noise="Gaussian noise, once a round, by the server, of which later rounds take a part back",

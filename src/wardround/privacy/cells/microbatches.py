@@ -47,6 +47,7 @@ class Microbatches(Cell):
     mechanism = "poisson-subsampled-microbatch-gaussian"
     clips_apart = 2.0
     clips_groups = True
+    has_canaries = False
     accountant = "rdp"
 
     def refusals(self, privacy: Any, training: Any, aggregation: Any) -> Iterator[str]:

@@ -56,6 +56,8 @@ class Promises:
             which privacy loss distributions prove nothing.
         clips_groups: whether the mean gradient of a group of records is clipped as one.
         noise_correlation: of the noise of different rounds, as the settings name it.
+        has_canaries: whether rounds hide a record, or an update, by itself and each by its own noise, so that an audit
+            knows what a canary does (see `audits.canaries`).
         plain_words: sentences for people (see `words`).
         sent: what leaves a hospital in a round, in words; "{unit}" stands for the noun of what is protected.
     """
@@ -77,6 +79,7 @@ class Promises:
     accountant: ClassVar[str] = "pld"
     clips_groups: ClassVar[bool] = False
     noise_correlation: ClassVar[str] = "none"
+    has_canaries: ClassVar[bool] = True
     plain_words: ClassVar[PlainWords]
     sent: ClassVar[str]
 

@@ -7,6 +7,7 @@ from wardround.reports import words
 from wardround.reports.dossier.page import run_in
 from wardround.reports.dossier.records import Dossier
 from wardround.reports.numbers import between_text, delta_text, epsilon_text, number_text, percent_text
+from wardround.reports.released import released_figures, unmeasured_sentence
 from wardround.reports.results import RunResult
 
 __all__ = ["CARD", "model_card"]
@@ -70,7 +71,8 @@ def _privacy(run: RunResult) -> list[str]:
 def _scores(run: RunResult) -> list[str]:
     summary = run.summary
     if not summary.measured:
-        return [words.NOT_MEASURED]
+        released = [f"{name}: {value} ({compared})" for name, value, compared in released_figures(run)]
+        return [unmeasured_sentence(run), *released]
     names = {"score": run.score_words.name, "auc": "AUC, mean over hospitals", "auc_pooled": "AUC, all test records"}
     intervals = {"score": run.score_words.short, "auc": "auc", "auc_pooled": "auc_pooled"}
     return [

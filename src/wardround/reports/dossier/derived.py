@@ -67,14 +67,18 @@ def derived(dossier: Dossier) -> Dossier:
 
 
 def _of_cell(summary: Summary, entries: Sequence[Entry]) -> dict[str, Any]:
-    """Return what the cell of the entries says of protection; nothing changes where nothing was charged."""
-    for name in dict.fromkeys(entry.event.cell for entry in entries if entry.round_number):
-        cell = cell_named(name)
+    """Return what the cell of the entries says of protection; nothing changes where nothing was charged.
+
+    Statistics and test scores may be released by a cell of their own, so the one that the summary names is looked for.
+    """
+    cells = [cell_named(name) for name in dict.fromkeys(entry.event.cell for entry in entries)]
+    told = summary.protection
+    stated = told.unit, told.relation, told.placement, told.mechanism
+    named = [cell for cell in cells if tuple(cell.booked[:4]) == stated]
+    for cell in (*named, *cells):
         if cell.is_private:
             unit, relation, placement, mechanism, _ = cell.booked
-            protection = replace(
-                summary.protection, unit=unit, relation=relation, placement=placement, mechanism=mechanism
-            )
+            protection = replace(told, unit=unit, relation=relation, placement=placement, mechanism=mechanism)
             return {"accountant": cell.accountant, "protection": protection}
     return {}
 

@@ -59,21 +59,18 @@ _ROWS = (
     (_EHDS, "Data minimisation, article 66", "released", "Everything that left a hospital, and on what grounds."),
     (_EHDS, "Application and permit, articles 67 and 68", "", "To be answered by the applicant."),
     (_EHDS, "Right to opt out, article 71", "", "To be answered by the hospitals: who was left out of the data."),
-    (_EHDS, "Secure processing environment, article 73", "", "{where}"),
+    (_EHDS, "Secure processing environment, article 73", "", "To be answered by whoever runs server and hospitals."),
 )
 
 
-def headings(*, is_simulated: bool, is_audited: bool) -> tuple[Heading, ...]:
+def headings(*, is_audited: bool) -> tuple[Heading, ...]:
     """Return the headings of all frameworks.
 
     Args:
-        is_simulated: whether hospitals were simulated, with all records on one machine.
         is_audited: whether the run was attacked.
     """
     seen = "What attackers of a twin of the run were seen to get." if is_audited else "This run was not audited."
-    lay = "The hospitals were simulated, with all records on one machine." if is_simulated else ""
-    where = f"{lay} To be answered by whoever runs server and hospitals.".lstrip()
     return tuple(
-        Heading(framework=framework, heading=heading, section=section, answer=answer.format(audit=seen, where=where))
+        Heading(framework=framework, heading=heading, section=section, answer=answer.format(audit=seen))
         for framework, heading, section, answer in _ROWS
     )

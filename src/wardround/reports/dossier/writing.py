@@ -115,7 +115,7 @@ def _dossier_of(run: RunFolder) -> Dossier:
         audit=audit,
         settings=_settings(read_toml(config, read_text(config) or "")),
         model_sha256=_digest(run.path / MODEL),
-        headings=headings(is_simulated=summary.measured, is_audited=audit is not None),
+        headings=headings(is_audited=audit is not None),
         rows=tuple(map(_row, rows)),
     )
 

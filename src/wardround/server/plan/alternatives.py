@@ -18,7 +18,9 @@ from wardround.secagg import shape_of
 from wardround.server.plan.noise_memory import relative_noise
 from wardround.server.plan.planning import hospitals_in
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.plan.score_release import score_note
 from wardround.server.plan.target_noise import calibrated
+from wardround.step_events import StepEvent
 
 __all__ = ["PlacementRow", "compare_placements", "plan_notes", "own_stddev_on_average", "stddev_on_average"]
 
@@ -125,6 +127,8 @@ def _notes_of_protocol(plan: FederationPlan) -> Iterator[str]:
         )
     if plan.config.personal.is_used:
         yield _personal_note(plan.config.personal)
+    if plan.scores is not None:
+        yield score_note(plan)
     if plan.statistics is not None and plan.moments is not None:
         yield _statistics_note(plan.statistics, plan.moments)
     if plan.config.imbalance.remedy == "smote":
@@ -235,12 +239,27 @@ def _row(plan: FederationPlan, cell: Cell, target_epsilon: float) -> PlacementRo
 def _hospitals_in(plan: FederationPlan, cell: Cell, target_epsilon: float, num_shares: int) -> Sequence[HospitalPlan]:
     """Return the hospitals with their noise in another cell, in the order of their sample rates.
 
-    Where statistics are released before round 1, they are there, too, at the same epsilon.
+    Where statistics are released before round 1, or test scores after the last, they are there, too, at the same
+    epsilon.
     """
+    if plan.scores is not None and not cell.clips_records:
+        raise ConfigError("test scores are released of records, and not of hospitals")
     profiles = [hospital.profile for hospital in plan.hospitals]
     hospitals = hospitals_in(cell, plan.config, profiles, plan.num_parameters, num_shares, plan.drawn_from)
     if (first := plan.statistics) is not None:
-        parts = hospitals_in(cell, first.config, profiles, first.num_parameters, num_shares, plan.drawn_from)
-        parts = calibrated(parts, float(first.config.privacy.target_epsilon or 0.0))
-        hospitals = [replace(of, before=(part.event,)) for of, part in zip(hospitals, parts, strict=True)]
+        events = _released_in(first, cell, num_shares)
+        hospitals = [replace(hospital, before=events[hospital.name]) for hospital in hospitals]
+    if (last := plan.scores) is not None:
+        events = _released_in(last, cell, num_shares)
+        hospitals = [replace(hospital, after=events.get(hospital.name, ())) for hospital in hospitals]
     return calibrated(sorted(hospitals, key=lambda hospital: hospital.schedule.sample_rate), target_epsilon)
+
+
+def _released_in(released: FederationPlan, cell: Cell, num_shares: int) -> dict[str, tuple[StepEvent, ...]]:
+    """Return by hospital what a release beside the rounds is charged as in another cell, at the same epsilon."""
+    profiles = [hospital.profile for hospital in released.hospitals]
+    parts = hospitals_in(
+        cell, released.config, profiles, released.num_parameters, num_shares, tuple(released.drawn_from)
+    )
+    parts = calibrated(parts, float(released.config.privacy.target_epsilon or 0.0))
+    return {part.name: (part.event,) for part in parts}

@@ -16,7 +16,7 @@ from wardround.server.plan.planning import assign_round
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 
-__all__ = ["check_beginning", "entries_of", "within_budget"]
+__all__ = ["check_beginning", "entries_of", "overspends", "within_budget"]
 
 _MOST_GROWTH = 2.0
 """Beyond this an interrupted run ends where it is: noise for a sliver of epsilon would undo what was learned."""
@@ -53,16 +53,22 @@ def check_beginning(plan: FederationPlan, account: Account, entries: Sequence[En
     Raises:
         BudgetError: there is too little left of [privacy] target-epsilon or budget-epsilon.
     """
-    privacy, after = plan.config.privacy, account.charged(entries)
+    if entries and (over := overspends(plan, _with_reserved(plan, account).charged(entries))):
+        raise BudgetError(
+            f"the statistics before round 1 would spend more than {over}: the run was interrupted as it began, and "
+            "what was charged by then may have been seen; begin a new run, whose epsilon adds up with this one's"
+        )
+
+
+def overspends(plan: FederationPlan, account: Account) -> str:
+    """Return by which setting an account is more than may be spent; "" where it is not."""
+    privacy = plan.config.privacy
     for name, most in (("target-epsilon", privacy.target_epsilon), ("budget-epsilon", privacy.budget_epsilon)):
-        if most is None or not entries:
+        if most is None:
             continue
-        if after.exceeding(most, plan.names) or after.total_exceeds(most, privacy.patient_overlap):
-            raise BudgetError(
-                f"the statistics before round 1 would spend more than {name} = {most:g} ([privacy] {name}): the run "
-                "was interrupted as it began, and what was charged by then may have been seen; begin a new run, whose "
-                "epsilon adds up with this one's"
-            )
+        if account.exceeding(most, plan.names) or account.total_exceeds(most, privacy.patient_overlap):
+            return f"{name} = {most:g} ([privacy] {name})"
+    return ""
 
 
 def _sized_anew(plan: FederationPlan, state: RoundState, round_number: int, target_epsilon: float) -> RoundState:
@@ -93,7 +99,7 @@ def _decided(
         for name in to_come
     }
     decision = decide(
-        state.account,
+        _with_reserved(plan, state.account),
         entries_of(plan, state, assigned),
         remaining,
         budget_epsilon,
@@ -108,6 +114,13 @@ def _decided(
     stopped = (decision.stop and on_budget == "stop") or len(left) == len(plan.names)
     reason = decision.reason or "every hospital is at its budget"
     return replace(state, left=left, noise_multipliers=noise_multipliers, stopped=reason if stopped else "")
+
+
+def _with_reserved(plan: FederationPlan, account: Account) -> Account:
+    """Return the account as if the test scores, which are charged after the last round, had been charged already."""
+    if plan.scores is None:
+        return account
+    return account.projected((hospital.name, event) for hospital in plan.hospitals for event in hospital.after)
 
 
 def _assigned(plan: FederationPlan, state: RoundState, round_number: int) -> tuple[Assignment, ...]:

@@ -20,6 +20,7 @@ from wardround.rounds import Assignment, HospitalProfile, ProfileMeasures
 from wardround.server.plan.admission import check_hospitals
 from wardround.server.plan.margins import check_clip
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.plan.score_release import plan_of_scores
 from wardround.server.plan.statistics import settings_of_statistics
 from wardround.server.plan.target_noise import calibrated
 
@@ -65,6 +66,11 @@ def plan_federation(
         released = _statistics(plan, moments, profiles)
         plan = replace(plan, moments=moments, statistics=released)
         hospitals = [replace(h, before=(released.by_name[h.name].event,)) for h in hospitals]
+    if (scores := plan_of_scores(plan, measures, plan_federation)) is not None:
+        plan = replace(plan, scores=scores)
+        hospitals = [
+            replace(h, after=(scores.by_name[h.name].event,)) if h.name in scores.by_name else h for h in hospitals
+        ]
     if privacy.target_epsilon is not None:
         hospitals = calibrated(hospitals, privacy.target_epsilon, patient_overlap=privacy.patient_overlap)
     spent = {hospital.name: headline_epsilon(hospital.events, hospital.target_delta) for hospital in hospitals}

@@ -32,6 +32,7 @@ class HospitalPlan(RemainingPlan):
         target_delta: its delta, below 1 / num_train.
         schedule: of a round it joins.
         before: what is charged to it before round 1: its part in the statistics, or nothing.
+        after: what is charged to it after the last round: its part in the release of test scores, or nothing.
         epsilon: after all rounds, as it will be reported; inf without noise.
         measures: what was measured of it; None of a real site, which measures nothing for others.
     """
@@ -40,6 +41,7 @@ class HospitalPlan(RemainingPlan):
     target_delta: float
     schedule: Schedule
     before: tuple[StepEvent, ...] = ()
+    after: tuple[StepEvent, ...] = ()
     epsilon: float = math.inf
     measures: ProfileMeasures | None = None
 
@@ -56,7 +58,7 @@ class HospitalPlan(RemainingPlan):
     @property
     def events(self) -> tuple[StepEvent, ...]:
         """All that it is to be charged for."""
-        return (*self.before, self.event)
+        return (*self.before, self.event, *self.after)
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, which leave no room for what is computed once
@@ -71,6 +73,8 @@ class FederationPlan:
         notes: sentences on what the settings can't reach with these data.
         moments: that hospitals release before round 1; None where they release none.
         statistics: the plan of that release, likewise.
+        scores: the plan of the release of test scores after the last round, of the hospitals that have test records;
+            None where there is none.
     """
 
     config: Config
@@ -80,6 +84,7 @@ class FederationPlan:
     notes: tuple[str, ...] = ()
     moments: MomentLayout | None = None
     statistics: "FederationPlan | None" = None
+    scores: "FederationPlan | None" = None
 
     @property
     def cell(self) -> Cell:
@@ -180,8 +185,8 @@ class FederationPlan:
 
     @property
     def is_measured(self) -> bool:
-        """Whether loss and scores are measured: at simulated hospitals, and never at real sites."""
-        return any(hospital.measures is not None for hospital in self.hospitals)
+        """Whether exact loss and scores are told: of simulated hospitals, where settings let them; of no real site."""
+        return self.config.evaluation.is_exact and any(hospital.measures is not None for hospital in self.hospitals)
 
     @cached_property
     def fingerprints(self) -> Mapping[str, str]:

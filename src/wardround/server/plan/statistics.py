@@ -16,7 +16,7 @@ from wardround.privacy.accounting import overlap_epsilon
 from wardround.privacy.profiles import gaussian_epsilon
 from wardround.server.plan.plans import FederationPlan
 
-__all__ = ["gaussian_mu", "is_as_planned", "over_those_who_answered", "settings_of_statistics"]
+__all__ = ["epsilon_of_share", "gaussian_mu", "is_as_planned", "over_those_who_answered", "settings_of_statistics"]
 
 _SEARCH = 1e-3
 """Ten times what a search for noise leaves open (see `privacy.calibration`)."""
@@ -26,23 +26,32 @@ _MOST_MU = 1e6
 def settings_of_statistics(plan: FederationPlan, most_norm: float) -> Config:
     """Return the settings of the release, sized to its share of the whole bill (docs/privacy.md).
 
+    Args:
+        plan: of the rounds, with noise where no target sizes it.
+        most_norm: the longest that the moments of a record can be (> 0).
+    """
+    return statistics_config(plan.config, most_norm, epsilon_of_share(plan, plan.config.features.statistics_share))
+
+
+def epsilon_of_share(plan: FederationPlan, share: float) -> float:
+    """Return the epsilon (> 0) of a release, at the smallest delta, that is a share of the whole bill.
+
     With a target epsilon the whole is the Gaussian mu of the target at the smallest delta, and a release of
     sqrt(share) mu is that share of it. With a noise multiplier the rounds cost what they cost: their epsilon at the
     patient who pays most stands for mu, and the release costs share / (1 - share) of that.
 
     Args:
         plan: of the rounds, with noise where no target sizes it.
-        most_norm: the longest that the moments of a record can be (> 0).
+        share: in (0, 1).
     """
-    config, delta = plan.config, min(plan.target_deltas.values())
-    share, privacy = config.features.statistics_share, config.privacy
+    privacy, delta = plan.config.privacy, min(plan.target_deltas.values())
     if privacy.target_epsilon is not None:
         mu = math.sqrt(share) * gaussian_mu(privacy.target_epsilon, delta)
     else:
         events = {hospital.name: [hospital.event] for hospital in plan.hospitals}
         rounds = overlap_epsilon(events, delta, privacy.patient_overlap)
         mu = math.sqrt(share / (1 - share)) * gaussian_mu(rounds, delta)
-    return statistics_config(config, most_norm, gaussian_epsilon(mu, delta) or math.ulp(1.0))
+    return gaussian_epsilon(mu, delta) or math.ulp(1.0)
 
 
 def over_those_who_answered(

@@ -24,7 +24,7 @@ def calibrated(
 ) -> list[HospitalPlan]:
     """Return the hospitals with the least noise that keeps each, and the total, within the target over all rounds.
 
-    What is charged before them is within it, too.
+    What is charged before and after them is within it, too.
 
     The total is stated at the smallest delta, so each hospital's noise is sized for that. With patients in several
     hospitals all spend the same smaller epsilon, at which the total of the hospitals meets the target. Where the cell
@@ -42,7 +42,7 @@ def calibrated(
         return guess
 
     def for_target(hospital: HospitalPlan, epsilon: float) -> float:
-        return least_noise(epsilon, hospital.shape, hospital.total_steps, hospital.before)
+        return least_noise(epsilon, hospital.shape, hospital.total_steps, (*hospital.before, *hospital.after))
 
     if cell_named(hospitals[0].shape.cell).shares_noise:
         most = max(for_target(hospital, target_epsilon) for hospital in _most_exposed(hospitals))
@@ -51,7 +51,9 @@ def calibrated(
     def with_each(epsilon: float) -> list[HospitalPlan]:
         return [replace(hospital, noise_multiplier=for_target(hospital, epsilon)) for hospital in hospitals]
 
-    num_charged = sum(bool(hospital.before) or hospital.num_participations > 0 for hospital in hospitals)
+    num_charged = sum(
+        bool(hospital.before or hospital.after) or hospital.num_participations > 0 for hospital in hospitals
+    )
     copies = min(patient_overlap, num_charged)
     if copies <= 1:
         return with_each(target_epsilon)
@@ -65,8 +67,11 @@ def calibrated(
 
 
 def _most_exposed(hospitals: Sequence[HospitalPlan]) -> list[HospitalPlan]:
-    """Return those that no other one exceeds in sample rate and steps at once."""
-    exposure = {(h.shape.event.sample_rate, h.total_steps): h for h in hospitals}
+    """Return those that no other one exceeds in sample rate, steps and what is charged beside the rounds at once.
+
+    What is charged beside them is the same for all whom it concerns, as the noise is shared.
+    """
+    exposure = {(h.shape.event.sample_rate, h.total_steps, len(h.before), len(h.after)): h for h in hospitals}
     return [
         hospital
         for key, hospital in exposure.items()

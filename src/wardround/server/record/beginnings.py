@@ -7,17 +7,27 @@ settings and data are still the same (see `sameness`).
 
 from collections.abc import Mapping
 
-from wardround.config import Config, config_to_toml
+from wardround.agreed.statistics import STATISTICS_ROUND
+from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.errors import ProtocolError
 from wardround.identity import settings_digest
-from wardround.parsing import sound
+from wardround.parsing import from_toml, sound
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.score_release import scores_round
 from wardround.server.record.records import Opening, RoundRecord, read_record_text
 from wardround.server.record.run_folder import RunFolder
 
-__all__ = ["begun_with", "committed_rounds", "opening_in", "opening_of", "plan_in", "was_between_sites"]
+__all__ = [
+    "begun_with",
+    "committed_rounds",
+    "opening_in",
+    "opening_of",
+    "plan_in",
+    "release_labels",
+    "was_between_sites",
+]
 
 
 def opening_of(
@@ -82,6 +92,16 @@ def opening_in(ledger: Ledger) -> Opening | None:
     """
     rounds = ledger.rounds()
     return begun_with(read_record_text(RoundRecord, rounds[0][1])) if rounds else None
+
+
+def release_labels(ledger: Ledger) -> dict[int, str]:
+    """Return what is charged beside the rounds, by the number that it is charged as."""
+    opening = opening_in(ledger)
+    labels = {STATISTICS_ROUND: "statistics"}
+    if opening is not None:
+        config = config_from_dict(from_toml(opening.config))
+        labels |= {scores_round(config): "test scores"} if config.evaluation.release == "private" else {}
+    return labels
 
 
 def was_between_sites(folder: RunFolder) -> bool:

@@ -18,6 +18,7 @@ from wardround.privacy.entries import Entry, charge_id, entry_row, event_row
 from wardround.privacy.ledger import Row
 from wardround.privacy.spending import Account, open_account
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
+from wardround.server.plan.score_release import scores_round
 from wardround.server.plan.statistics import is_as_planned
 from wardround.server.record.beginnings import begun_with, plan_in
 from wardround.server.record.records import (
@@ -110,7 +111,7 @@ class Books:
     @_as_committed
     def findings(self) -> list[str]:
         """Return where a committed round, or a charge, is not what plan and charges make of it; [] if nowhere."""
-        if found := [*self._opening_findings(), *self._charge_findings()]:
+        if found := [*self._opening_findings(), *self._charge_findings(), *self._score_findings()]:
             return found
         account, before = open_account(self.plan.target_deltas), 0
         force = _InForce(clip=self.plan.config.privacy.max_grad_norm)
@@ -126,6 +127,15 @@ class Books:
             force.clip = record.max_grad_norm
         return found
 
+    def _score_findings(self) -> Iterator[str]:
+        """Yield where sums over test records were kept without the charge of their release."""
+        round_number = scores_round(self.plan.config)
+        charged = {entry.attempt for entry in self.entries if entry.round_number == round_number}
+        for row in self.rows:
+            told = read_record_text(Closing, str(row.content)).test_sums if row.kind == "closing" else None
+            if told is not None and told.sums and (self.plan.scores is None or told.attempt not in charged):
+                yield f"row {row.sequence} has sums over test records of attempt {told.attempt}, never charged"
+
     def _charge_findings(self) -> Iterator[str]:
         hospitals = self.plan.by_name
         for entry in self.entries:
@@ -135,6 +145,8 @@ class Books:
             charged = entry_row(entry)
             event = _planned_for(self.plan, hospitals[entry.hospital_id], entry)
             planned = {"fingerprint": self.plan.fingerprints[entry.hospital_id], **event_row(event)}
+            if self.plan.scores is not None and entry.round_number == scores_round(self.plan.config):
+                planned["sensitivity"] = _clip_of(self.plan.scores)
             for name, value in planned.items():
                 if not agree(charged[name], value):
                     yield f"charge {entry.charge_id} has {name} = {charged[name]}, the plan {value}"
@@ -176,13 +188,20 @@ def _entries(rows: Sequence[Row], kind: str) -> list[Entry]:
 def _planned_for(plan: FederationPlan, hospital: HospitalPlan, entry: Entry) -> StepEvent:
     """Return what a hospital's charge is for by the plan; its noise only where nothing may size it anew."""
     privacy, noise = plan.config.privacy, entry.event.noise_multiplier
-    if entry.round_number == STATISTICS_ROUND and plan.statistics is not None:
-        part = plan.statistics.by_name[hospital.name]
+    if (released := _released_in(plan, entry.round_number)) is not None and hospital.name in released.by_name:
+        part = released.by_name[hospital.name]
         noise = noise if is_as_planned(noise, part.noise_multiplier) else part.noise_multiplier
-        return plan.statistics.cell.step_event(part.shape, noise, part.num_steps)
+        return released.cell.step_event(part.shape, noise, part.num_steps)
     if plan.cell.is_private and privacy.noise_multiplier is not None and privacy.on_budget != "replan":
         noise = float(privacy.noise_multiplier)
     return plan.cell.step_event(hospital.shape, noise, hospital.num_steps)
+
+
+def _released_in(plan: FederationPlan, round_number: int) -> FederationPlan | None:
+    """Return the plan of what is released beside the rounds and charged as this one; None of a round."""
+    if round_number == STATISTICS_ROUND:
+        return plan.statistics
+    return plan.scores if round_number == scores_round(plan.config) else None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -228,15 +247,14 @@ def _compared(
         for column in FOLLOWING_COLUMNS:
             yield f"{column} of {name}", getattr(line, column, None), getattr(wanted, column)
         if entry and number == STATISTICS_ROUND:
-            yield f"clip of {name}", entry.sensitivity, _statistics_clip(plan)
+            yield f"clip of {name}", entry.sensitivity, _clip_of(plan.statistics)
         elif entry and plan.cell.is_private:
             yield f"clip of {name}", entry.sensitivity, sensitivity_in(plan.cell, plan.config, force.clip)
             yield f"noise of {name}", force.noise_multipliers.get(name), entry.event.noise_multiplier
 
 
-def _statistics_clip(plan: FederationPlan) -> float:
-    """Return by how much neighbours differ in the release before round 1; inf where there is none, or no privacy."""
-    if plan.statistics is None or not plan.cell.is_private:
+def _clip_of(released: FederationPlan | None) -> float:
+    """Return by how much neighbours differ in a release beside the rounds; inf where there is none, or no privacy."""
+    if released is None or not released.cell.is_private:
         return math.inf
-    config = plan.statistics.config
-    return sensitivity_in(plan.statistics.cell, config, config.privacy.max_grad_norm)
+    return sensitivity_in(released.cell, released.config, released.config.privacy.max_grad_norm)

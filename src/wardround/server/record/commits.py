@@ -18,6 +18,7 @@ from wardround.privacy.ledger import Ledger
 from wardround.privacy.spending import Account, account_from_ledger
 from wardround.rounds import Assignment
 from wardround.run_facts import RunFacts
+from wardround.score_sums import ReleasedSums
 from wardround.server.plan.average import like
 from wardround.server.plan.best import Best
 from wardround.server.plan.plans import FederationPlan
@@ -33,6 +34,7 @@ from wardround.server.record.records import (
     RoundRecord,
     Saved,
     noise_after,
+    read_record_text,
     record_text,
 )
 from wardround.server.record.run_folder import PERSONAL, RunFolder
@@ -44,7 +46,16 @@ from wardround.server.record.tables import table_rows
 from wardround.server.record.tensors import part_of
 from wardround.strategies import kept_models
 
-__all__ = ["KeptRun", "close", "commit", "restore"]
+__all__ = [
+    "NO_SCORES",
+    "KeptRun",
+    "ScoreRelease",
+    "close",
+    "commit",
+    "kept_model",
+    "released_before",
+    "restore",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +80,17 @@ class KeptRun:
     def account(self) -> Account:
         """Everything that the ledger charged."""
         return account_from_ledger(self.ledger, self.plan.target_deltas)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRelease:
+    """What was released of the test records, None of nothing, and the charges that are booked as released with it."""
+
+    sums: ReleasedSums | None = None
+    released: tuple[str, ...] = ()
+
+
+NO_SCORES = ScoreRelease()
 
 
 @sound(ProtocolError, "the last round is not as it was committed", "restore the run's folder from a backup")
@@ -99,6 +121,13 @@ def restore(run: KeptRun) -> RoundState | None:
         constants=opening.constants,
         best=best_of(run.plan.config, records),
     )
+
+
+@sound(ProtocolError, "how the run ended is not as it was booked", "restore the run's folder from a backup")
+def released_before(run: KeptRun, round_number: int) -> ReleasedSums | None:
+    """Return what was released of the test records when the run ended with that round's model; None where nothing."""
+    closings = (read_record_text(Closing, text).test_sums for text in reversed(run.ledger.closings()))
+    return next((sums for sums in closings if sums is not None and sums.round == round_number), None)
 
 
 def commit(
@@ -181,20 +210,27 @@ def _personal(run: KeptRun) -> Arrays | None:
     return {f"{hospital}/{name}": array for hospital, own in models.items() for name, array in own.items()}
 
 
-def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> Summary:
+def close(
+    run: KeptRun,
+    state: RoundState,
+    *,
+    status: str,
+    facts: RunFacts,
+    scores: ScoreRelease,
+) -> Summary:
     """Book how the run ended, for now or for good, and write its model, and summary.json of what the ledger then holds.
 
     The state is that after the last committed round; status and facts are those of `Closing`.
     """
     records = committed_rounds(run.ledger)
     metadata = begun_with(records[0]).model_metadata
-    run.folder.write_model(_kept_model(run, state, records), metadata)
+    run.folder.write_model(kept_model(run, state, records), metadata)
     if (own := _personal(run)) is not None:
         run.folder.write_model(own, metadata, PERSONAL)
     if status != "interrupted":
         drop_noise(run.folder)
-    closing = Closing(status=status, facts=facts)
-    run.ledger.close_run(state.run_id, state.round_number, record_text(closing))
+    closing = Closing(status=status, facts=facts, test_sums=scores.sums)
+    run.ledger.close_run(state.run_id, state.round_number, record_text(closing), scores.released)
     count, digest = run.ledger.head
     head = LedgerHead(count=count, digest=digest)
     summary = build_summary(run.plan, run.account, records, closing=closing, head=head)
@@ -202,7 +238,8 @@ def close(run: KeptRun, state: RoundState, *, status: str, facts: RunFacts) -> S
     return summary
 
 
-def _kept_model(run: KeptRun, state: RoundState, records: Sequence[RoundRecord]) -> Arrays:
+def kept_model(run: KeptRun, state: RoundState, records: Sequence[RoundRecord]) -> Arrays:
+    """Return the parameters that are the run's after these records: the last ones, or the best."""
     kept = kept_record(run.plan.config, records)
     if kept.round_row.round == state.round_number:
         return state.model

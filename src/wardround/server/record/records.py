@@ -16,6 +16,7 @@ from wardround.json_records import json_field, json_values, read_json_record
 from wardround.parsing import from_json
 from wardround.rounds import HospitalProfile, ProfileMeasures
 from wardround.run_facts import RunFacts
+from wardround.score_sums import ReleasedSums
 from wardround.scores import ClassCounts
 
 __all__ = [
@@ -244,10 +245,14 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """How a run ended, for now or for good: "done", "stopped-at-budget", "stopped-early" or "interrupted"."""
+    """How a run ended, for now or for good: "done", "stopped-at-budget", "stopped-early" or "interrupted".
+
+    With what was released of the test records; None where nothing was, for now or for good.
+    """
 
     status: str
     facts: RunFacts
+    test_sums: ReleasedSums | None = json_field(default=None, is_left_out=True)
 
 
 def further_columns(records: Sequence[RoundRecord]) -> tuple[str, ...]:

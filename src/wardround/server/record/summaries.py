@@ -11,6 +11,7 @@ from wardround.json_records import json_field
 from wardround.privacy.attackers import AttackerFigures
 from wardround.run_facts import RunFacts
 from wardround.server.record.class_reports import ClassReport
+from wardround.server.record.released_scores import ReleasedScores
 
 __all__ = [
     "AttackerSummary",
@@ -206,6 +207,7 @@ class Summary:
         metrics: a user's, of the same over all test records; None of none.
         class_report: of the same; None of a regression, and where the run did not say.
         intervals: 95 % intervals of scores by their names; None where there are none.
+        released_scores: what was released of the test records with noise; None where nothing was asked for.
         seconds: that all rounds took.
         left_out: sentences on who was left out of what.
         num_rounds_lost: charged, and not in the model.
@@ -235,6 +237,7 @@ class Summary:
     metrics: Mapping[str, float] | None = json_field(default=None, is_left_out=True)
     class_report: ClassReport | None = json_field(default=None, is_inline=True)
     intervals: Mapping[str, tuple[float, ...]] | None = json_field(default=None, is_left_out=True)
+    released_scores: ReleasedScores | None = json_field(default=None, is_left_out=True)
     seconds: float
     settings: SettingsSummary = json_field(is_inline=True)
     left_out: tuple[str, ...]

@@ -16,6 +16,7 @@ from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, SURVIVAL_COLUMNS, hospital_columns
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.records import Closing, RoundFigures, RoundRecord, noise_after
+from wardround.server.record.released_scores import scores_of_release
 from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import (
     ClassScores,
@@ -80,15 +81,17 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
     tested = kept if is_best else _last_tested(records)
     row, counts = tested.round_row, tested.class_counts
     further = dict(zip(begun_with(records[0]).columns or (), row.further or (), strict=True))
+    own = hospital_columns(tuple(further))
     hospitals = _hospitals(plan, tested, is_share=closing.facts.task not in ("regression", SURVIVAL))
     return {
         "kept_round": kept.round_row.round if is_best else None,
         "loss": row.loss,
         "scores": _scores(plan, row, closing.facts.task, further),
         "public_loss": further.get(PUBLIC_LOSS),
-        "metrics": _metrics(further) or None,
+        "metrics": {name: further[name] for name in own if further[name] is not None} or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
         "intervals": run_intervals(tested, further.get(AUC_POOLED), hospitals),
+        "released_scores": scores_of_release(plan, closing.test_sums, kept.round_row.round),
         "hospitals": hospitals,
     }
 
@@ -129,7 +132,8 @@ def _leaves_hospital(plan: FederationPlan, closing: Closing, *, is_whole: bool, 
         task=str(closing.facts.task),
         # Who fails says why; where that may have been so, it is listed.
         failed=not is_whole or closing.status == "interrupted",
-        are_sites=not plan.is_measured,
+        are_sites=not any(hospital.measures is not None for hospital in plan.hospitals),
+        release=plan.config.evaluation.release,
         is_pooled=is_pooled,
     )
 
@@ -155,11 +159,6 @@ def _scores(
     return ClassScores(score=row.score, auc=row.auc, auc_pooled=further.get(AUC_POOLED), majority=majority)
 
 
-def _metrics(further: Mapping[str, float | None]) -> dict[str, float]:
-    known = {name: further[name] for name in hospital_columns(tuple(further))}
-    return {name: score for name, score in known.items() if score is not None}
-
-
 def _hospitals(plan: FederationPlan, tested: RoundRecord, *, is_share: bool) -> tuple[HospitalSummary, ...]:
     """Return the hospitals; the baseline's score of none where one would tell a class of fewer than ten people.
 
@@ -169,7 +168,11 @@ def _hospitals(plan: FederationPlan, tested: RoundRecord, *, is_share: bool) -> 
     shares: list[float | None] = [measured.majority_score for measured in measures]
     if is_share:
         shares = [shown_share(m.majority_score, m.num_test) for m in measures if m.num_test]
-    is_hidden = None in shares or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
+    is_hidden = (
+        not plan.is_measured
+        or None in shares
+        or any(isinstance(shown_count(measured.num_test), str) for measured in measures)
+    )
     hospitals = (
         HospitalSummary(
             hospital=hospital.name,

@@ -116,10 +116,25 @@ def _sentence(folder: RunFolder, books: Books, *, is_under_way: bool) -> str:
     epsilon = books.account.epsilon_total(books.plan.config.privacy.patient_overlap)
     return (
         f"in order{state}: {len(books.entries)} charges, {last + 1} committed rounds, every epsilon recomputed (total "
-        f"{epsilon:.6g} by Renyi divergences); tables, summary, settings, versions, model and checkpoints are the "
+        f"{epsilon:.6g} by Renyi divergences); {_of_test_scores(books)}tables, summary, settings, versions, model and "
+        "checkpoints are the "
         f"ledger's, which ends with row {books.rows[-1].sequence}, digest {books.rows[-1].digest[:12]}. Not checked: "
         f"report.html, which wardround report {folder.path} draws anew from these"
     )
+
+
+def _of_test_scores(books: Books) -> str:
+    """Return what was released of the test records by the last end of the run, and for how much."""
+    closing = books.closing
+    released = None if closing is None else books.summary(closing).released_scores
+    if released is None or not released.scores:
+        return ""
+    told = ", ".join(
+        f"{name.replace('_', ' ')} {value:.3f} ({low:.3f} to {high:.3f} at 95 %)"
+        for name, value in released.scores.items()
+        for low, high in (released.intervals[name],)
+    )
+    return f"of {released.num_records} test records was released, for epsilon {released.epsilon:.4g}, {told}; "
 
 
 def _holds(path: Path, parts: Iterable[str]) -> bool:

@@ -20,11 +20,12 @@ def charge_rest(run: KeptRun, state: RoundState) -> None:
     """Charge the rounds that are left as they are planned, all at once; once, however often a run is taken up."""
     if not run.plan.cell.is_private:
         return
-    if any(e.run_id == state.run_id and e.round_number > state.round_number for e in run.ledger.entries()):
+    rounds_left = range(state.round_number + 1, run.plan.config.training.num_rounds + 1)
+    if any(entry.run_id == state.run_id and entry.round_number in rounds_left for entry in run.ledger.entries()):
         return
     rest = []
     state = replace(state, attempt=1)
-    for round_number in range(state.round_number + 1, run.plan.config.training.num_rounds + 1):
+    for round_number in rounds_left:
         state, assignments = within_budget(run.plan, state, round_number)
         if state.stopped:  # at the budget, where the run would have ended
             break

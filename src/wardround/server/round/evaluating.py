@@ -145,7 +145,9 @@ def evaluate_model(
         ProtocolError: see `strategy_steps.evaluate`.
         WardroundError: a hospital's app, the strategy's own code or a user's metric fails.
     """
-    evaluations, predictions = evaluate(link, run.strategy, round_number, arrays, constants)
+    evaluations, predictions = (
+        evaluate(link, run.strategy, round_number, arrays, constants) if run.plan.is_measured else ({}, {})
+    )
     if run.columns is None:
         return Evaluated(evaluations=evaluations)
     pooled = together(predictions.values())

@@ -27,7 +27,7 @@ from wardround.server.plan.noise_memory import noise_memory
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
 from wardround.server.record.beginnings import committed_rounds
-from wardround.server.record.commits import close, commit, restore
+from wardround.server.record.commits import NO_SCORES, close, commit, restore
 from wardround.server.record.evaluated import Evaluated, unevaluated
 from wardround.server.record.records import RoundRecord
 from wardround.server.record.run_folder import RunFolder
@@ -40,6 +40,7 @@ from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.progress import RoundRow, row_of
 from wardround.server.round.released import release
 from wardround.server.round.run_under_way import RunUnderWay
+from wardround.server.round.score_release import Scoring, release_scores
 from wardround.server.round.secure_terms import roster_of, secure_sum_for
 from wardround.server.round.strategy_steps import ask, step
 from wardround.server.round.sums import add_up
@@ -60,6 +61,7 @@ def federate(
     planned: FederationPlan | None = None,
     progress: Callable[[RoundRow], None] | None = None,
     measuring: Measuring | None = None,
+    scoring: Scoring | None = None,
 ) -> Summary:
     """Run all rounds that are not yet committed in the folder; return the summary, which is also written there.
 
@@ -74,6 +76,7 @@ def federate(
         progress: called after every committed round.
         measuring: what models are measured by beside loss and scores; a run that is taken up again needs what it began
             with.
+        scoring: opens the hospitals for a release of test scores after the last round, where the settings ask for one.
 
     Raises:
         WardroundError: the run stopped; what is committed stays, and it can be resumed.
@@ -101,11 +104,15 @@ def federate(
         if link.are_sites:
             state = give_up_interrupted(run, state)
         count_as_old()  # what is kept of every hospital
-        return _all_rounds(run, state, facts, progress)
+        return _all_rounds(run, state, facts, progress, scoring)
 
 
 def _all_rounds(
-    run: RunUnderWay, state: RoundState, facts: RunFacts, progress: Callable[[RoundRow], None] | None
+    run: RunUnderWay,
+    state: RoundState,
+    facts: RunFacts,
+    progress: Callable[[RoundRow], None] | None,
+    scoring: Scoring | None,
 ) -> Summary:
     """Do the rounds that are left, and close the run however it ends; return the summary."""
     num_rounds = run.plan.config.training.num_rounds
@@ -113,7 +120,7 @@ def _all_rounds(
     lines = run.folder.write_tables(records)
     if progress is not None:
         progress(row_of(records[-1], num_rounds, facts.task, run.columns))
-    status = "interrupted"
+    status, scores = "interrupted", NO_SCORES
     try:
         while state.round_number < num_rounds and not (state.stopped or stops_early(run.plan.config, state.best)):
             state, record = _next_round(run, state)
@@ -121,17 +128,19 @@ def _all_rounds(
                 lines = run.folder.append_tables(record, lines)
                 if progress is not None:
                     progress(row_of(record, num_rounds, facts.task, run.columns))
-        status = "stopped-at-budget" if state.stopped else "done"
+        ended = "stopped-at-budget" if state.stopped else "done"
         if state.round_number < num_rounds and not state.stopped:
             charge_rest(run, state)
-            status = "stopped-early"
+            ended = "stopped-early"
+        scores = release_scores(run, state, scoring)
+        status = ended
     finally:
         # Also on Ctrl-C or a hospital's failure: what is committed is complete and usable.
         if status == "interrupted":
             state = restore(run) or state
             run.folder.write_tables(committed_rounds(run.ledger))
         facts = replace(facts, dates=run.ledger.dates(), stopped_because=state.stopped or None)
-        summary = close(run, state, status=status, facts=facts)
+        summary = close(run, state, status=status, facts=facts, scores=scores)
     return summary
 
 

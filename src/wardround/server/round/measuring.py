@@ -5,7 +5,7 @@ from typing import Any
 
 from wardround.clients.profiles import survival_reference
 from wardround.clients.public_loss import public_loss
-from wardround.config import Config
+from wardround.config import Config, check_exact_scores
 from wardround.datasets import FederatedData
 from wardround.datasets.public_records import public_records
 from wardround.rounds import HospitalProfile
@@ -33,10 +33,13 @@ def measuring_of(
         data: of all hospitals, where they are simulated in this process.
 
     Raises:
-        ConfigError: public records don't fit, or what scores a survival is not installed.
+        ConfigError: metrics are of test scores that are not told, public records don't fit, or what scores a survival
+            is not installed.
     """
     own, reference = dict(metrics or {}), None if data is None else survival_reference(data)
     check_scoring_library(profile.task)
+    if own:
+        check_exact_scores(config, f"the metrics {', '.join(own)} are of")
     if public is None:
         return Measuring(metrics=own, reference=reference)
     records = public_records(

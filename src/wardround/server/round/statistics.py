@@ -1,31 +1,21 @@
 """The release before round 1: one noisy mean of the hospitals' moments, by which all standardise and weigh classes.
 
-It is a round like any other, of the job that `agreed.statistics` derives: charged first, asked for, summed and noised
-by the cell, in plain or by secure aggregation. What is left out on purpose: how much noise it gets (see
-`server.plan.statistics`), and its commit, which is that of round 0.
+It is a round like any other, of the job that `agreed.statistics` derives, charged first (see `noisy_means`). What is
+left out on purpose: how much noise it gets (see `server.plan.statistics`), and its commit, which is that of round 0.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from wardround.agreed.statistics import STATISTICS_ROUND
 from wardround.datasets.constants import NO_CONSTANTS, Constants, constants_from
 from wardround.privacy.entries import entry_for
 from wardround.rounds import Assignment
-from wardround.server.plan.alternatives import own_stddev_on_average
 from wardround.server.plan.budget import check_beginning
-from wardround.server.plan.dropouts import draw_dropouts
 from wardround.server.plan.planning import assign_round
-from wardround.server.plan.statistics import over_those_who_answered
 from wardround.server.record.records import Outcome
-from wardround.server.round.released import release
+from wardround.server.round.noisy_means import noisy_mean
 from wardround.server.round.run_under_way import RunUnderWay
-from wardround.server.round.secure_terms import secure_sum_for
-from wardround.server.round.strategy_steps import ask, step
-from wardround.server.round.sums import add_up
-from wardround.strategies import strategy_of
 
 __all__ = ["Statistics", "release_statistics"]
 
@@ -66,19 +56,9 @@ def release_statistics(run: RunUnderWay, run_id: str, attempt: int) -> Statistic
     entries = [entry_for(each, run_id, fingerprints[each.hospital_id]) for each in assignments]
     check_beginning(run.plan, run.account, entries)
     run.ledger.charge(entries)
-    silent = draw_dropouts(plan.config, plan.names, STATISTICS_ROUND)
-    secure = secure_sum_for(
-        plan, assignments, run_id=run_id, roster=run.roster, silent=silent, settings=run.plan.config
+    made = noisy_mean(
+        plan, run.link, assignments, run.source, run_id=run_id, roster=run.roster, settings=run.plan.config
     )
-    strategy, zeros = strategy_of(plan.config), {"weight": np.zeros((1, layout.num_values), np.float32)}
-    absent = {} if secure else silent
-    asked = ask(run.link, strategy, zeros, assignments, absent, plan.config.aggregation.min_survivors)
-    summed = add_up(run.link, asked, secure)
-    replies, _ = release(plan, zeros, assignments, summed, run.source, {})
-    mean, stddev = None, 0.0
-    if replies:
-        answered = {each.hospital_id for each in summed.answered}
-        mean = over_those_who_answered(plan, step(strategy, STATISTICS_ROUND, zeros, replies)["weight"][0], answered)
-        stddev = own_stddev_on_average(plan, answered)
-    constants = constants_from(run.plan.config.imbalance, layout, mean, stddev=stddev)
+    constants = constants_from(run.plan.config.imbalance, layout, made.mean, stddev=made.stddev)
+    summed = made.summed
     return Statistics(assignments=assignments, answered=summed.answered, outcome=summed.outcome, constants=constants)

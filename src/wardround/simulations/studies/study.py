@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
 
-from wardround.config import Config, PrivacyConfig, change_tables, check_criterion, check_unaudited
+from wardround.config import (
+    Config,
+    PrivacyConfig,
+    change_tables,
+    check_criterion,
+    check_exact_scores,
+    check_unaudited,
+)
 from wardround.config.limits import check_section, kebab, setting
 from wardround.config.settings import given_values
 from wardround.errors import ConfigError
@@ -61,6 +68,7 @@ class Study:
     vary: Variation = field(default_factory=lambda: Variation({}))
 
     def __post_init__(self) -> None:
+        check_exact_scores(self.base, "studies and tunes compare runs by")
         self._read_tables()
         check_section("study", self)
         self._check_owners()
@@ -196,6 +204,7 @@ class StudyRun:
     gave_way: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_exact_scores(self.config, "studies and tunes compare runs by")
         check_criterion(self.config, has_public=self.config.evaluation.public is not None)
         if self.config.evaluation.chooses and self.baseline in ("alone", "pooled"):
             raise ConfigError(

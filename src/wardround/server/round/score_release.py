@@ -1,0 +1,87 @@
+"""The release after the last round: noisy sums over the hospitals' test records, of the run's model.
+
+Charged first, asked for once, and kept with the run's end. A run that was interrupted between charge and end has a
+release that may have been seen: another one is another charge, with noise of its own, and where that is more than may
+be spent there are no scores. A release in every round would be a bill in every round; there is none. What is left out
+on purpose: how much noise it gets (see `plan.score_release`), and the scores that follow (see
+`record.released_scores`).
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from wardround.datasets.constants import Constants
+from wardround.exact_sums import Arrays
+from wardround.privacy.entries import charge_id, entry_for
+from wardround.score_sums import ReleasedSums
+from wardround.server.plan.budget import overspends
+from wardround.server.plan.planning import assign_round
+from wardround.server.plan.plans import FederationPlan
+from wardround.server.plan.score_release import scores_round
+from wardround.server.plan.state import RoundState
+from wardround.server.record.beginnings import committed_rounds
+from wardround.server.record.commits import NO_SCORES, ScoreRelease, kept_model, released_before
+from wardround.server.record.keeping import kept_record
+from wardround.server.round.hospitals import HospitalLink
+from wardround.server.round.noisy_means import NoisyMean, noisy_mean
+from wardround.server.round.run_under_way import RunUnderWay
+from wardround.server.round.secure_terms import roster_of
+
+__all__ = ["Scoring", "release_scores"]
+
+Scoring = Callable[[FederationPlan, Arrays, Constants], AbstractContextManager[HospitalLink]]
+"""(plan of the release, model, what was released before round 1) -> hospitals with their test records' vectors."""
+
+
+def release_scores(run: RunUnderWay, state: RoundState, scoring: Scoring | None) -> ScoreRelease:
+    """Charge and release the sums over test records, where the settings ask for them; once for the run's model.
+
+    Args:
+        run: that is over.
+        state: after its last round.
+        scoring: opens the hospitals; None where they can't be had.
+
+    Raises:
+        WardroundError: a hospital failed; see `sums.add_up`.
+    """
+    plan = run.plan.scores
+    if plan is None or scoring is None:
+        return NO_SCORES
+    records = committed_rounds(run.ledger)
+    kept = kept_record(run.plan.config, records).round_row.round
+    if before := released_before(run, kept):
+        return ScoreRelease(sums=before)
+    round_number = scores_round(run.plan.config)
+    attempt = run.ledger.num_attempts(state.run_id, round_number) + 1
+    assignments = assign_round(plan, plan.names, round_number, plan.noise_multipliers, attempt=attempt)
+    entries = [entry_for(each, state.run_id, run.plan.fingerprints[each.hospital_id]) for each in assignments]
+    if over := overspends(run.plan, run.account.charged(entries)):
+        again = " once more, as the run was interrupted in their release," if attempt > 1 else ""
+        why = f"releasing them{again} would spend more than {over}"
+        return ScoreRelease(sums=ReleasedSums(round=kept, attempt=attempt - 1, reason=why))
+    with scoring(plan, kept_model(run, state, records), state.constants) as link:
+        run.ledger.charge(entries)
+        roster, settings = roster_of(plan, None), plan.config
+        made = noisy_mean(plan, link, assignments, run.source, run_id=state.run_id, roster=roster, settings=settings)
+    return ScoreRelease(sums=_sums(plan, made, kept, attempt), released=_charges(made, state.run_id))
+
+
+def _sums(plan: FederationPlan, made: NoisyMean, kept: int, attempt: int) -> ReleasedSums:
+    """Return the sums of a mean over so many records."""
+    answered = made.summed.answered
+    if made.mean is None:
+        why = made.summed.outcome.abandoned or "no hospital answered"
+        return ReleasedSums(round=kept, attempt=attempt, reason=why)
+    number = sum(plan.by_name[each.hospital_id].num_train for each in answered)
+    return ReleasedSums(
+        round=kept,
+        num_records=number,
+        num_hospitals=len(answered),
+        sums=tuple((made.mean.astype(float) * number).tolist()),
+        stddev=made.stddev * number,
+        attempt=attempt,
+    )
+
+
+def _charges(made: NoisyMean, run_id: str) -> tuple[str, ...]:
+    return tuple(charge_id(run_id, a.round_number, a.attempt, a.hospital_id) for a in made.summed.answered)
