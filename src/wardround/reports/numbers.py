@@ -97,13 +97,13 @@ def between_text(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f} at 95 %)"
 
 
-def ends_text(interval: Sequence[float] | None) -> str:
+def ends_text(interval: Sequence[float] | None, digits: int = 3) -> str:
     """Return a 95 % interval in brackets, after a blank, where a heading says what it is; nothing where there is none.
 
     >>> ends_text((0.8, 0.91))
     ' (0.800\u20130.910)'
     """
-    return "" if interval is None else f" ({interval[0]:.3f}{_DASH}{interval[1]:.3f})"
+    return "" if interval is None else f" ({interval[0]:.{digits}f}{_DASH}{interval[1]:.{digits}f})"
 
 
 def count_text(count: int, thing: str) -> str:

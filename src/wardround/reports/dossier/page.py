@@ -20,7 +20,7 @@ from wardround.reports.dossier.headings import SECTIONS
 from wardround.reports.dossier.records import Dossier, entries_of
 from wardround.reports.folder import run_of
 from wardround.reports.meaning import meaning
-from wardround.reports.numbers import delta_text, epsilon_text, percent_text, span_text
+from wardround.reports.numbers import delta_text, ends_text, epsilon_text, percent_text, span_text
 from wardround.reports.pages import page_text
 from wardround.reports.results import MOST_DRAWN, RunResult
 from wardround.reports.terms import guarantee, leaves
@@ -164,8 +164,8 @@ def _largest(rates: Iterable[tuple[float | None, tuple[float, ...] | None]]) -> 
     if not measured:
         return percent_text(math.nan)
     rate, interval = max(measured)
-    ends = f" ({interval[0]:.1%} to {interval[1]:.1%})".replace("%", " %") if interval else ""
-    return f"{percent_text(rate)}{ends}"
+    within = ends_text([100 * end for end in interval], 1) if interval else ""
+    return f"{percent_text(rate)}{within}"
 
 
 def _epsilon(epsilon: float) -> Figure:
