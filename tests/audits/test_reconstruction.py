@@ -3,7 +3,7 @@
 import numpy as np
 import pandas
 import pytest
-from small_runs import small_config
+from small_runs import command_line, small_config
 
 import wardround
 from wardround.audits.inversion import inputs_by_matching, inputs_of_linear, labels_of
@@ -15,6 +15,7 @@ from wardround.datasets import load_federation
 from wardround.errors import ConfigError
 from wardround.models import build_model, load_parameters
 from wardround.privacy.cells import CELLS
+from wardround.reports.files import read_audit
 
 RNG = np.random.default_rng(5)
 VIEWS = (UNPROTECTED, LOCAL, SUMMED)
@@ -157,13 +158,16 @@ def test_what_can_not_be_reconstructed_is_refused_with_a_reason(sections, said):
         reconstruct(small_config(**sections), 1.0, num_hospitals=3, seed=1)
 
 
-def test_a_reconstruction_is_written_printed_and_shown(tmp_path):
+def test_a_reconstruction_is_written_printed_and_shown(tmp_path, capsys, monkeypatch):
     run = wardround.run(small_config(training={"num-rounds": 2}), out=tmp_path / "run")
-    found = wardround.audit(run, canaries=60, reconstruct=True)
-    page = (run.folder / "report.html").read_text()
-    assert found.reconstruction is not None
-    assert "Records from gradients" in page
-    assert "no record of a hospital is used or shown" in page
-    assert found.reconstruction.feature_names[0] in page
+    assert command_line(monkeypatch, "audit", str(run.folder), "--canaries", "60", "--reconstruct") == 0
+    printed, page = capsys.readouterr().out, (run.folder / "report.html").read_text()
+    found = read_audit(run.folder).reconstruction
+    assert (found.model, found.num_records, found.input_shape) == ("logistic", 100, (30,))
+    assert {name: len(view.shown) for name, view in found.views.items()} == dict.fromkeys(VIEWS, 30)
+    assert "securely summed, 3 hospitals" in printed
+    assert found.feature_names[0] in page
+    for text in ("Records from gradients", "no record of a hospital is used or shown"):
+        assert text in page
     assert wardround.audit(run, canaries=60).reconstruction is None
     assert "Records from gradients" not in (run.folder / "report.html").read_text()
