@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wardround.datasets import Federation
     from wardround.door.audits import audit
     from wardround.door.data import catalogue, describe, describe_columns, fetch
+    from wardround.door.dossiers import dossier, verify_dossier
     from wardround.door.folders import report, verify
     from wardround.door.plans import Plan, plan
     from wardround.door.runs import Run, resume, run
@@ -56,6 +57,7 @@ __all__ = [
     "config_from_dict",
     "describe",
     "describe_columns",
+    "dossier",
     "fetch",
     "load_config",
     "plan",
@@ -64,6 +66,7 @@ __all__ = [
     "run",
     "tune",
     "verify",
+    "verify_dossier",
 ]
 
 _ON_FIRST_USE = {
@@ -76,6 +79,8 @@ _ON_FIRST_USE = {
     "describe": "door.data",
     "describe_columns": "door.data",
     "fetch": "door.data",
+    "dossier": "door.dossiers",
+    "verify_dossier": "door.dossiers",
     "report": "door.folders",
     "verify": "door.folders",
     "Plan": "door.plans",

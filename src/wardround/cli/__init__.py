@@ -20,6 +20,7 @@ from wardround.cli.arguments import plain
 from wardround.cli.audit import audit
 from wardround.cli.compare import compare
 from wardround.cli.data import data_app
+from wardround.cli.dossier import dossier_app
 from wardround.cli.ledger import ledger_app
 from wardround.cli.plan import plan
 from wardround.cli.report import report
@@ -56,6 +57,7 @@ for _command in (run, resume, plan, compare, tune, audit, report):
     app.command()(_command)
 app.add_typer(data_app, name="data")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(dossier_app, name="dossier")
 
 
 def main() -> None:

@@ -47,13 +47,14 @@ class Row:
         sequence: from 1, over all tables.
         kind: "planned" or "released" of an entry, "round" of a committed round, "closing" of a run's end.
         content: the entry, or the record as JSON text.
-        digest: sha256 hex digest of the row and all before it.
+        digest: sha256 hex digest of the row and all before it; its time is UTC, in ISO form.
     """
 
     sequence: int
     kind: str
     content: Entry | str
     digest: str
+    time: str
 
 
 def open_ledger(path: str | Path, *, read_only: bool = False, is_synced: bool = True) -> "Ledger":
@@ -159,10 +160,8 @@ class Ledger:
         found = [(row["state"], entry_of(row), row) for row in self._select("entries")]
         for table, kind in _OUTCOMES.items():
             found += [(kind, row["record"], row) for row in self._select(table)]
-        rows = [
-            Row(sequence=row["sequence"], kind=kind, content=content, digest=row["digest"])
-            for kind, content, row in found
-        ]
+        own = ("sequence", "digest", "time")
+        rows = (Row(kind=kind, content=content, **{name: row[name] for name in own}) for kind, content, row in found)
         return sorted(rows, key=lambda row: row.sequence)
 
     def entries(self) -> list[Entry]:

@@ -30,7 +30,7 @@ from wardround.reports.score_words import SCORE_WORDS, ScoreWords
 from wardround.server.record.summaries import HospitalSummary, RegressionScores, Summary
 from wardround.survival import SURVIVAL
 
-__all__ = ["read_run"]
+__all__ = ["read_run", "run_of"]
 
 _Settings = Mapping[str, Mapping[str, Any]]
 _Row = Mapping[str, float]
@@ -67,6 +67,27 @@ def _run(
 ) -> RunResult:
     lines, sizes = _tables(folder / "hospitals.csv")
     summary = stated or _unfinished(config, rounds, lines)
+    return run_of(folder, config_text, config, summary, rounds, _hospitals_of(lines, sizes, summary))
+
+
+def run_of(
+    folder: Path,
+    config_text: str,
+    config: _Settings,
+    summary: Summary,
+    rounds: tuple[_Row, ...] = (),
+    hospitals: tuple[HospitalResult, ...] = (),
+) -> RunResult:
+    """Return the run that a summary and its settings tell of.
+
+    Args:
+        folder: of the run.
+        config_text: its config.toml.
+        config: the same, parsed; whatever is not in it is as if it were not set.
+        summary: of the run.
+        rounds: lines of rounds.csv, by round; none where they are not at hand.
+        hospitals: by name; likewise.
+    """
     protection = summary.protection
     cell = cell_in_words(protection.unit, protection.placement, protection.mechanism)
     spent = summary.epsilon
@@ -94,7 +115,7 @@ def _run(
         epsilon=replace(largest, target_delta=None if isinstance(delta, Mapping) else delta, readers=readers),
         scores=_scores(summary, rounds, score_words),
         rounds=rounds,
-        hospitals=_hospitals(lines, sizes, summary, is_private=cell.is_private),
+        hospitals=hospitals,
     )
 
 
@@ -177,9 +198,10 @@ def _is_quiet(row: _Row) -> bool:
     return row.get("selected") == 0 and all(row.get(score, NOT_KNOWN) != row.get(score) for score in _SCORES)
 
 
-def _hospitals(
-    lines: Mapping[str, Sequence[_Row]], sizes: Mapping[str, str], summary: Summary, *, is_private: bool
+def _hospitals_of(
+    lines: Mapping[str, Sequence[_Row]], sizes: Mapping[str, str], summary: Summary
 ) -> tuple[HospitalResult, ...]:
+    is_private = cell_in_words(summary.protection.unit, summary.protection.placement).is_private
     known = {item.hospital: item for item in summary.hospitals}
     spent, deltas = summary.epsilon.hospitals, summary.protection.target_delta
     results = []

@@ -17,7 +17,7 @@ from wardround.reports.numbers import (
     span_text,
 )
 
-__all__ = ["write_page"]
+__all__ = ["page_text", "write_page"]
 
 
 def write_page(folder: Path, template: str, contents: Mapping[str, Any], **filters: Callable[..., str]) -> Path:
@@ -32,7 +32,7 @@ def write_page(folder: Path, template: str, contents: Mapping[str, Any], **filte
     Raises:
         WardroundError: the page cannot be written.
     """
-    page = _rendered(template, contents, filters)
+    page = page_text(template, contents, **filters)
     path = folder / "report.html"
     unfinished = path.with_name("report.html.part")
     try:
@@ -44,7 +44,8 @@ def write_page(folder: Path, template: str, contents: Mapping[str, Any], **filte
     return path
 
 
-def _rendered(template: str, contents: Mapping[str, Any], filters: Mapping[str, Callable[..., str]]) -> str:
+def page_text(template: str, contents: Mapping[str, Any], **filters: Callable[..., str]) -> str:
+    """Return a page, of what `write_page` is given."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = PackageLoader("wardround.reports", "")

@@ -7,8 +7,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from wardround.config.imbalance import shares_are_released
-from wardround.leaves import CHARGED, GROUNDS, SENTENCES
 from wardround.reports import audited, words
 from wardround.reports.class_table import class_figures, class_section
 from wardround.reports.endings import kept_sentence
@@ -16,16 +14,14 @@ from wardround.reports.figures import panels_by_hospital, panels_by_round
 from wardround.reports.files import as_written, read_audit, read_text
 from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
-from wardround.reports.numbers import count_text, delta_text, ends_text, epsilon_text, number_text
+from wardround.reports.numbers import count_text, ends_text, epsilon_text, number_text
 from wardround.reports.pages import write_page
 from wardround.reports.reconstructed import reconstructed
-from wardround.reports.released import released_charts, released_figures, released_sums, unmeasured_sentence
+from wardround.reports.released import released_charts, released_figures, unmeasured_sentence
 from wardround.reports.results import RunResult
+from wardround.reports.terms import guarantee, leaves
 
 __all__ = ["write_report"]
-
-_NOISE_SOURCES = {"seeded": "the seed of the simulation", "system": "the operating system, anew for every message"}
-_UNNAMED = "a field that this version of Wardround does not know"
 
 
 def write_report(run_folder: Path) -> Path:
@@ -57,7 +53,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "kept": kept_sentence(run),
         "readers": words.reader_lines(run),
         "meaning": meaning(run.epsilon.total, run.attacker, run.words) if run.is_private else (),
-        "guarantee": _guarantee(run),
+        "guarantee": guarantee(run),
         "figures": _figures(run),
         "audit": audited.audit_lines(audit) if audit else [],
         "audit_sentence": audited.audit_sentence(audit) if audit else "",
@@ -69,7 +65,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "classes": class_section(run),
         "panels_by_round": panels_by_round(run),
         "panels_by_hospital": panels_by_hospital(run),
-        "leaves": _leaves(run),
+        "leaves": leaves(run),
         "not_measured": unmeasured_sentence(run),
         "released_charts": released_charts(run),
         "assumptions": words.assumptions(run),
@@ -89,65 +85,6 @@ def _subtitle(run: RunResult) -> str:
     if run.summary.facts.num_parameters is not None:
         parts[-1] += f" with {count_text(run.summary.facts.num_parameters, 'parameter')}"
     return " · ".join(parts)
-
-
-def _guarantee(run: RunResult) -> list[tuple[str, str]]:
-    """Return the terms of the guarantee as (term, value)."""
-    noise = ("Noise", run.words.noise)
-    trust = ("Trust model", run.words.trust)
-    when = [("Date", _dates(run)), *words.sources(run.summary)]
-    if not run.is_private:
-        return [("Protected unit", "none"), noise, trust, *when]
-    return [
-        ("Protected unit", run.words.protected),
-        ("What is hidden", words.relation_text(run) or "not recorded"),
-        noise,
-        ("Noise is drawn from", _NOISE_SOURCES.get(run.summary.facts.noise or "", "not recorded")),
-        ("Clip", _clip(run)),
-        ("Delta", _delta_range(run)),
-        *_mu(run),
-        trust,
-        ("Hospitals that may hold the same patient", str(run.summary.patient_overlap)),
-        *when,
-    ]
-
-
-def _clip(run: RunResult) -> str:
-    clip = run.summary.max_grad_norm
-    clip = run.setting("privacy", "max-grad-norm", None) if clip is None else clip
-    if clip is None:
-        return "not recorded"
-    adapted = " after the last round (adapted)" if run.setting("privacy", "adaptive-clipping", False) else ""
-    return f"{run.words.clipped} to at most {float(clip):g} (L2 norm){adapted}"
-
-
-def _mu(run: RunResult) -> list[tuple[str, str]]:
-    """Return the Gaussian-DP mu with its error; no line where the run did not state one."""
-    stated = run.summary.attackers
-    if stated is None:
-        return []
-    error = stated.attacker.gdp_mu_error if stated.attacker else math.nan
-    if stated.gdp_mu is None and not math.isnan(error):
-        over = f"the closest over-states how often an attacker is right by up to {error:.2g}"
-        return [("Gaussian-DP mu", f"not stated, since no single number sums up this run well: {over}")]
-    if stated.gdp_mu is None:
-        return [("Gaussian-DP mu", stated.gdp_mu_reason)] if stated.gdp_mu_reason else []
-    fit = "" if math.isnan(error) else f", error of the fit {error:.2g}"
-    return [("Gaussian-DP mu", f"{epsilon_text(stated.gdp_mu)}{fit}")]
-
-
-def _dates(run: RunResult) -> str:
-    first, last = run.summary.facts.dates or ("", "")
-    if not first:
-        return "not recorded"
-    return f"{first} to {last.removeprefix(first[:11]) if last[:10] == first[:10] else last} UTC (first and last round)"
-
-
-def _delta_range(run: RunResult) -> str:
-    stated = [hospital.target_delta for hospital in run.hospitals if not math.isnan(hospital.target_delta)]
-    if not stated or min(stated) == max(stated):
-        return delta_text(run.target_delta)
-    return f"{delta_text(min(stated))} to {delta_text(max(stated))}, by hospital"
 
 
 def _figures(run: RunResult) -> list[tuple[str, str, str]]:
@@ -194,33 +131,6 @@ def _of_survival(run: RunResult, compared: str) -> list[tuple[str, str, str]]:
     mean, brier, curve = (run.scores[key] for key in ("concordance", "brier_integrated", "brier_kaplan_meier"))
     rows = [("Concordance, mean over hospitals", number_text(mean), compared)] * (mean == mean)
     return [*rows, *([("Integrated Brier score", number_text(brier), f"Kaplan-Meier: {curve:.3f}")] * (brier == brier))]
-
-
-def _leaves(run: RunResult) -> list[tuple[str, str, list[str]]]:
-    """Return (grounds, what that means, a sentence for everything that left a hospital on them), charged first."""
-    stated = run.summary.leaves_hospital
-    is_adaptive = run.setting("privacy", "adaptive-clipping", False)
-    share = ", and whether it was within the clip, which is clipped and noised with it" if is_adaptive else ""
-    moments = "the means of its features and of their squares"
-    before = [moments] if run.setting("features", "standardise", None) == "private" else []
-    before += (
-        ["the shares of its classes"]
-        if shares_are_released(lambda section, key: run.setting(section, key, None))
-        else []
-    )
-    first = f" and, once before round 1, {' and '.join(before)}" if before else ""
-    said = {**SENTENCES, "arrays": run.words.sent + share + first + released_sums(run)}
-    rows = []
-    for ground in dict.fromkeys((*GROUNDS, *stated.values())):
-        sentences = [said.get(name, _UNNAMED) for name, its_ground in stated.items() if its_ground == ground]
-        sentences = [f"It sends {said_of}." for said_of in dict.fromkeys(sentences)]
-        if sentences and ground == CHARGED and not run.is_private:
-            rows.append(("no noise", "not protected", sentences))
-        elif sentences:
-            rows.append(
-                (ground, GROUNDS.get(ground, "this version of Wardround does not know these grounds"), sentences)
-            )
-    return rows
 
 
 def _versions(run: RunResult) -> str:

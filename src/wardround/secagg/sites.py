@@ -33,6 +33,7 @@ __all__ = [
     "Site",
     "new_site_key",
     "read_roster",
+    "read_signing_key",
     "read_site",
     "simulated_roster",
     "simulated_site",
@@ -173,23 +174,32 @@ def read_site(name: str, key_path: Path, roster_path: Path) -> Site:
     Raises:
         ConfigError: a file is missing or broken, or the key is not the roster's.
     """
-    try:
-        key = load_pem_private_key(file_bytes(key_path, _MOST_KEY_BYTES), password=None)
-    except (OSError, ValueError, TypeError, InternalError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"can't read the site key {key_path}: {error}; make one with new_site_key") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"the site key {key_path} is no Ed25519 key: make one with new_site_key")
-    if (mode := stat.S_IMODE(key_path.stat().st_mode)) & 0o077:
-        raise ConfigError(
-            f"the site key {key_path} of mode {mode:04o} must be 0600 or less, as whoever reads it can speak for the "
-            f"site: chmod 600 {key_path}, and make a new key if others may have read it"
-        )
     return Site(
         name=name,
-        signing_key=key.private_bytes_raw(),
+        signing_key=read_signing_key(key_path),
         roster=read_roster(roster_path),
         claims=key_path.with_name(f"{key_path.name}-answered"),
     )
+
+
+def read_signing_key(path: Path) -> bytes:
+    """Return the Ed25519 signing key that `new_site_key` wrote, 32 bytes.
+
+    Raises:
+        ConfigError: the file is missing or broken, holds another kind of key, or others may read it.
+    """
+    try:
+        key = load_pem_private_key(file_bytes(path, _MOST_KEY_BYTES), password=None)
+    except (OSError, ValueError, TypeError, InternalError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"can't read the site key {path}: {error}; make one with new_site_key") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"the site key {path} is no Ed25519 key: make one with new_site_key")
+    if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+        raise ConfigError(
+            f"the site key {path} of mode {mode:04o} must be 0600 or less, as whoever reads it can speak for the "
+            f"site: chmod 600 {path}, and make a new key if others may have read it"
+        )
+    return key.private_bytes_raw()
 
 
 def simulated_site(seed: int, name: str, names: Iterable[str], *, min_survivors: int, max_colluding: int) -> Site:

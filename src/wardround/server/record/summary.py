@@ -7,10 +7,10 @@ from typing import Any
 
 from wardround.config import Config
 from wardround.leaves import fields_sent
-from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.spending import Account
 from wardround.server.plan.alternatives import plan_notes
 from wardround.server.plan.plans import FederationPlan
+from wardround.server.record.account_figures import account_figures
 from wardround.server.record.beginnings import begun_with
 from wardround.server.record.class_reports import class_report
 from wardround.server.record.evaluated import AUC_POOLED, PUBLIC_LOSS, SURVIVAL_COLUMNS, hospital_columns
@@ -19,9 +19,7 @@ from wardround.server.record.records import Closing, RoundFigures, RoundRecord, 
 from wardround.server.record.released_scores import scores_of_release
 from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import (
-    AttackerSummary,
     ClassScores,
-    EpsilonSummary,
     HospitalSummary,
     LedgerHead,
     Protection,
@@ -57,10 +55,8 @@ def build_summary(
         status=closing.status,
         **_of_model(plan, records, closing),
         protection=_protection(plan),
-        epsilon=_epsilon(account, config.privacy.patient_overlap),
-        attackers=_attackers(account, config.privacy.patient_overlap),
+        **account_figures(account, config.privacy.patient_overlap),
         accountant=cell.accountant,
-        events=_dp_events(account),
         patient_overlap=config.privacy.patient_overlap,
         noise_multiplier=noise_after(records),
         max_grad_norm=last.max_grad_norm if cell.is_private else None,
@@ -140,37 +136,6 @@ def _leaves_hospital(plan: FederationPlan, closing: Closing, *, is_whole: bool, 
         release=plan.config.evaluation.release,
         is_pooled=is_pooled,
     )
-
-
-def _epsilon(account: Account, patient_overlap: int) -> EpsilonSummary:
-    return EpsilonSummary(
-        max=account.headline_total(1),
-        total=account.headline_total(patient_overlap),
-        hospitals=account.headline_epsilons(),
-        # Of max and total: the hospitals' smallest.
-        target_delta=account.common_delta,
-        readers=account.epsilons_by_reader(patient_overlap),
-    )
-
-
-def _attackers(account: Account, patient_overlap: int) -> AttackerSummary:
-    total = account.attacker(patient_overlap)
-    return AttackerSummary(
-        gdp_mu=total.figures.gdp_mu,
-        gdp_mu_reason=total.reason,
-        attacker=total.figures,
-        attackers={reader: account.against(reader).attacker(patient_overlap).figures for reader in READERS},
-        attackers_by_hospital={name: attacker.figures for name, attacker in account.attackers().items()},
-    )
-
-
-def _dp_events(account: Account) -> dict[str, tuple[str, ...]]:
-    """Return by hospital what was done as dp-accounting writes it, or in words of ours where it has none."""
-    return {
-        name: tuple(cell_named(event.cell).event_text(event) for event in events)
-        for name, events in account.events.items()
-        if all(event.noise_multiplier > 0 for event in events)
-    }
 
 
 def _last_tested(records: Sequence[RoundRecord]) -> RoundRecord:

@@ -1,0 +1,86 @@
+"""The model card: on one page what the model is, what it was trained on, what protects whom, and how good it is."""
+
+import math
+
+from wardround.privacy.cells import READER_NAMES
+from wardround.reports import words
+from wardround.reports.dossier.page import run_in
+from wardround.reports.dossier.records import Dossier
+from wardround.reports.numbers import between_text, delta_text, epsilon_text, number_text, percent_text
+from wardround.reports.released import released_figures, unmeasured_sentence
+from wardround.reports.results import RunResult
+
+__all__ = ["CARD", "model_card"]
+
+CARD = "model-card.md"
+"""The file's name, beside the model and in the dossier."""
+
+
+def model_card(dossier: Dossier) -> str:
+    """Return the model card, in Markdown."""
+    run = run_in(dossier)
+    parts = {
+        "What it is": _model(run, dossier),
+        "Data": [
+            *(note for _, note in words.sources(run.summary)),
+            f"{run.summary.num_hospitals} hospitals took part.",
+        ],
+        "Privacy": _privacy(run),
+        "Scores": _scores(run),
+        "Limits": [
+            *words.assumptions(run),
+            "Whether the model serves all groups of patients alike was not measured.",
+            "It was made to study federated training. It is no medical device, and no decision about a patient should "
+            "rest on it.",
+        ],
+    }
+    text = f"# Model card: {run.summary.settings.model} on {run.summary.dataset}\n"
+    for heading, lines in parts.items():
+        text += f"\n## {heading}\n\n" + "".join(f"- {line}\n" for line in lines if line)
+    return text
+
+
+def _model(run: RunResult, dossier: Dossier) -> list[str]:
+    facts, settings = run.summary.facts, run.summary.settings
+    size = "" if facts.num_parameters is None else f", {facts.num_parameters:,} parameters"
+    kept = "" if run.summary.kept_round is None else f" The model is that after round {run.summary.kept_round}."
+    return [
+        f"{settings.model}{size}; task: {facts.task or 'not recorded'}.",
+        f"Trained in {run.summary.num_rounds} rounds by {settings.strategy or 'federated averaging'}, made with "
+        f"{dossier.made_with}.{kept}",
+        f"model.safetensors, sha256 {dossier.model_sha256}." if dossier.model_sha256 else "",
+        f"It tells apart: {', '.join(facts.class_names)}." if facts.class_names else "",
+    ]
+
+
+def _privacy(run: RunResult) -> list[str]:
+    if not run.is_private or math.isinf(run.epsilon.total):
+        return [words.headline(run)[1]]
+    guesses = run.guesses
+    return [
+        words.headline(run)[1],
+        *(
+            f"Against {name}: epsilon {epsilon_text(run.epsilon.readers[key])} at delta "
+            f"{delta_text(run.target_delta, words=False)}; a coin toss is guessed right in at most "
+            f"{percent_text(guesses[key])} of cases."
+            for key, name in READER_NAMES.items()
+        ),
+    ]
+
+
+def _scores(run: RunResult) -> list[str]:
+    summary = run.summary
+    if not summary.measured:
+        released = [f"{name}: {value} ({compared})" for name, value, compared in released_figures(run)]
+        return [unmeasured_sentence(run), *released]
+    names = {"score": run.score_words.name, "auc": "AUC, mean over hospitals", "auc_pooled": "AUC, all test records"}
+    intervals = {"score": run.score_words.short, "auc": "auc", "auc_pooled": "auc_pooled"}
+    return [
+        *(
+            f"{name}: {number_text(run.scores[key])}{between_text(run.intervals.get(intervals[key]))}"
+            for key, name in names.items()
+            if not math.isnan(run.scores[key])
+        ),
+        *(f"{name}: {number_text(value)}" for name, value in (summary.metrics or {}).items()),
+        "Measured on the hospitals' test records; epsilon does not cover these measurements.",
+    ]
