@@ -3,10 +3,11 @@
 import numpy as np
 import pandas
 import pytest
-from small_runs import small_config
+from scipy import stats
+from small_runs import command_line, small_config
 
 import wardround
-from wardround.audits.inversion import inputs_by_matching, inputs_of_linear, labels_of
+from wardround.audits.inversion import best_fits, inputs_by_matching, inputs_of_linear, labels_of
 from wardround.audits.reconstruction import reconstruct
 from wardround.audits.stand_ins import stand_ins_of
 from wardround.audits.views import LOCAL, SUMMED, UNPROTECTED, receive
@@ -15,6 +16,7 @@ from wardround.datasets import load_federation
 from wardround.errors import ConfigError
 from wardround.models import build_model, load_parameters
 from wardround.privacy.cells import CELLS
+from wardround.reports.files import read_audit
 
 RNG = np.random.default_rng(5)
 VIEWS = (UNPROTECTED, LOCAL, SUMMED)
@@ -95,15 +97,15 @@ def test_the_noise_in_what_is_received_is_the_runs(protection):
 
 def test_an_image_is_found_by_the_gradient_of_a_convolution():
     config, data, records = stand_ins(
-        4, federation={"dataset": "digits"}, model={"name": "cnn", "channels": [8]}, training={"sample-rate": 0.1}
+        2, federation={"dataset": "digits"}, model={"name": "cnn", "channels": [8]}, training={"sample-rate": 0.1}
     )
     view = seen(config, data, records, UNPROTECTED, 0.0)
     model, _ = build_model(config.model, input_shape=data.input_shape, num_outputs=10, seed=3)
     load_parameters(model, view.before)
     labels = labels_of(list(view.received.values())[-1])
     assert (labels == records.labels).all()
-    found = inputs_by_matching(model, view.received, labels, data.input_shape, low=0.0, high=1.0, num_steps=300, seed=1)
-    flat, own = found.reshape(4, -1), records.features.reshape(4, -1)
+    found = inputs_by_matching(model, view.received, labels, data.input_shape, low=0.0, high=1.0, num_steps=150, seed=1)
+    flat, own = found.reshape(2, -1), records.features.reshape(2, -1)
     assert min(np.corrcoef(*pair)[0, 1] for pair in zip(flat, own, strict=True)) > 0.8
 
 
@@ -123,6 +125,21 @@ def test_without_noise_all_are_told_apart_and_with_that_of_epsilon_1_hardly_any(
         view = noisy.views[protection]
         assert view.error > noisy.guessed_error
         assert view.identified <= 0.06  # of 100, by chance, more than 6 are right once in 1,000
+
+
+def test_no_more_are_told_apart_than_the_noise_of_a_step_allows():
+    """Of an attacker who is right once in n: Hayes, Mahloujifar, Balle 2023 (arXiv 2302.07225), for Gaussian noise."""
+    config, data, records = stand_ins(100)
+    most = stats.norm.cdf(stats.norm.ppf(1 / 100) + 1 / 1.0)
+
+    def num_told(noise_multiplier):
+        view = seen(config, data, records, LOCAL, noise_multiplier)
+        model, _ = build_model(config.model, input_shape=data.input_shape, num_outputs=2, seed=3)
+        load_parameters(model, view.before)
+        return (best_fits(model, view.received, records.features, records.labels) == np.arange(100)).sum()
+
+    allowed = stats.binom.ppf(1 - 1e-4, 100, most)
+    assert num_told(1.0) <= allowed < num_told(0.1)  # planted: a tenth of the noise
 
 
 def test_no_record_of_a_hospital_has_a_part_in_stand_ins():
@@ -157,13 +174,16 @@ def test_what_can_not_be_reconstructed_is_refused_with_a_reason(sections, said):
         reconstruct(small_config(**sections), 1.0, num_hospitals=3, seed=1)
 
 
-def test_a_reconstruction_is_written_printed_and_shown(tmp_path):
+def test_a_reconstruction_is_written_printed_and_shown(tmp_path, capsys, monkeypatch):
     run = wardround.run(small_config(training={"num-rounds": 2}), out=tmp_path / "run")
-    found = wardround.audit(run, canaries=60, reconstruct=True)
-    page = (run.folder / "report.html").read_text()
-    assert found.reconstruction is not None
-    assert "Records from gradients" in page
-    assert "no record of a hospital is used or shown" in page
-    assert found.reconstruction.feature_names[0] in page
+    assert command_line(monkeypatch, "audit", str(run.folder), "--canaries", "60", "--reconstruct") == 0
+    printed, page = capsys.readouterr().out, (run.folder / "report.html").read_text()
+    found = read_audit(run.folder).reconstruction
+    assert (found.model, found.num_records, found.input_shape) == ("logistic", 100, (30,))
+    assert {name: len(view.shown) for name, view in found.views.items()} == dict.fromkeys(VIEWS, 30)
+    assert "securely summed, 3 hospitals" in printed
+    assert found.feature_names[0] in page
+    for text in ("Records from gradients", "no record of a hospital is used or shown"):
+        assert text in page
     assert wardround.audit(run, canaries=60).reconstruction is None
     assert "Records from gradients" not in (run.folder / "report.html").read_text()

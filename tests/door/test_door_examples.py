@@ -115,3 +115,16 @@ def test_the_study_of_a_given_model_begins_from_that_of_other_patients(
     }
     # Of three draws of the noise, since one alone may be a lucky one.
     assert np.mean(scores["the-model-as-it-is"]) > np.mean(scores["from-nothing"]) + 0.05
+
+
+@pytest.mark.slow
+def test_the_study_of_reconstruction_leaves_figures_and_a_picture(tmp_path: Path) -> None:
+    study = runpy.run_path(str(ROOT / "examples" / "studies" / "reconstruction.py"))
+    study["main"](tmp_path, levels=(0.0, 3.0))
+    rows = rows_of(tmp_path / "reconstruction.csv")
+    assert len(rows) == 12
+    told = {(row["records"], row["noise_multiplier"], row["seen"]): float(row["identified"]) for row in rows}
+    for records in ("rows", "images"):
+        assert told[records, "3.0", "unprotected"] == told[records, "0.0", "locally noisy"] == 1.0
+        assert told[records, "3.0", "locally noisy"] <= 0.1
+    assert "<svg" in (tmp_path / "reconstruction.svg").read_text()

@@ -35,7 +35,7 @@ _NUM_RECORDS, _NUM_SEARCHED = 100, 12
 """That are to be told apart, and how many of them are reconstructed where each takes a search."""
 _MOST_SUMMED = 20
 """Hospitals in a sum: more hide a record better, and take longer."""
-_SEARCH_STEPS = 300
+_SEARCH_STEPS = 200
 
 
 def reconstruct(config: Config, noise_multiplier: float, *, num_hospitals: int, seed: int) -> Reconstruction:
