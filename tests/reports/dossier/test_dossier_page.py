@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +13,8 @@ from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
 
 from wardround.leaves import SENTENCES
+from wardround.reports.dossier.page import dossier_page
+from wardround.reports.dossier.records import read_dossier
 
 VOID = {"meta", "link", "br"}
 
@@ -195,6 +198,18 @@ def test_nothing_that_hospitals_measured_is_in_the_rows(folder):
     assert {row["kind"] for row in table["rows"] if row["entry"] is None} == {"round", "closing"}
     assert all(not row["time"] for row in table["rows"] if row["entry"] is None)
     assert {"federation", "model"} & set(table["settings"]) == set()
+
+
+def test_the_page_shows_no_sample_rate_that_tells_a_size_that_is_not_shown(folder):
+    path = folder / "dossier.json"
+    written = read_dossier(path.read_text(), path)
+    first, *others = written.summary.hospitals
+    summary = replace(written.summary, hospitals=(replace(first, num_train="<10"), *others))
+    page = Page(dossier_page(replace(written, summary=summary)))
+    shown = {attrs["data-figure"] for _, attrs, _, _ in page.all("data")}
+    assert f"sample rate, {first.hospital}" not in shown
+    assert f"sample rate, {others[0].hospital}" in shown
+    assert [text for _, _, text, _ in page.all("td")].count("not shown") == 1
 
 
 def test_the_card_lies_beside_the_model_and_tells_what_a_reader_asks_first(audited_run):

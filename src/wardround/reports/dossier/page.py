@@ -18,6 +18,7 @@ from wardround.reports import audited, words
 from wardround.reports.dossier.derived import deltas_of
 from wardround.reports.dossier.headings import SECTIONS
 from wardround.reports.dossier.records import Dossier, entries_of
+from wardround.reports.files import is_small
 from wardround.reports.folder import run_of
 from wardround.reports.meaning import meaning
 from wardround.reports.numbers import delta_text, ends_text, epsilon_text, percent_text, span_text
@@ -103,13 +104,17 @@ def figures_of(dossier: Dossier) -> dict[str, Figure]:
             for name, rate in zip(_RATES, attackers[reader].rates, strict=True):
                 found[f"{name}, {reader}"] = _share(rate)
     deltas, charged = deltas_of(summary), _by_hospital(entries_of(dossier))
+    small = {hospital.hospital for hospital in summary.hospitals if is_small(hospital.num_train)}
     for name in _shown_hospitals(dossier):
         for reader, bill in dossier.bills[name].items():
             found[f"epsilon, {name}, {reader}"] = _epsilon(bill.epsilon)
         worst = max((bill.attacker.coin_toss_accuracy for bill in dossier.bills[name].values()), default=math.nan)
         found[f"coin toss, {name}"] = _share(worst)
         found[f"delta, {name}"] = Figure(value=_value(deltas[name]), text=delta_text(deltas[name], words=False))
-        found |= {f"{column}, {name}": figure for column, figure in _charged(charged.get(name, [])).items()}
+        figures = _charged(charged.get(name, []))
+        if name in small and figures["sample rate"].value != "1":
+            del figures["sample rate"]  # it tells a size that is not shown
+        found |= {f"{column}, {name}": figure for column, figure in figures.items()}
     return found
 
 
