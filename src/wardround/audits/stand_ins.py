@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.config import HOSPITAL, MOST_DEVIATIONS, NONE, PUBLIC, FederationConfig
+from wardround.config import HOSPITAL, MOST_DEVIATIONS, PRIVATE, PUBLIC, FederationConfig
 from wardround.datasets import FederatedData
 from wardround.datasets.loading import load_dataset
 from wardround.datasets.records import NumberColumn
@@ -75,9 +75,9 @@ def _numbers(
     data: FederatedData, column: NumberColumn, drawn: NDArray[np.float64], generator: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return one column of numbers, as the mode of standardising leaves them, of standard normal ones."""
-    if data.standardise == HOSPITAL:
+    if data.standardise == HOSPITAL or (data.standardise == PUBLIC and column.constants is not None):
         return drawn
-    if data.standardise == NONE:
+    if data.standardise not in (PUBLIC, PRIVATE):  # in its own unit
         if column.bounds is not None:
             return generator.uniform(*column.bounds, size=len(drawn))
         if column.constants is None:
@@ -88,8 +88,6 @@ def _numbers(
             )
         centre, scale = column.constants
         return centre + scale * drawn
-    if data.standardise == PUBLIC and column.constants is not None:
-        return drawn
     return generator.uniform(-1.0, 1.0, size=len(drawn))
 
 

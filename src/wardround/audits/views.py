@@ -26,7 +26,12 @@ from wardround.wire_arrays import arrays_of
 
 __all__ = ["LOCAL", "SUMMED", "UNPROTECTED", "View", "receive"]
 
-UNPROTECTED, LOCAL, SUMMED = "unprotected", "locally noisy", "securely summed"
+UNPROTECTED = "unprotected"
+"""The view of an update without clip and noise."""
+LOCAL = "locally noisy"
+"""The view of an update with the hospital's own noise."""
+SUMMED = "securely summed"
+"""The view of the noisy sum over all hospitals."""
 _PLACEMENTS = {UNPROTECTED: "none", LOCAL: "local", SUMMED: "distributed"}
 _DELTA = 0.01
 """Of a round whose bill nobody is shown: noise is given, and not sized for it."""

@@ -19,8 +19,11 @@ from wardround.secagg.keys import KEY_BYTES, is_signed, sign, verify_key
 
 __all__ = ["SEAL", "SUMS", "public_key_of", "seal", "seal_findings"]
 
-SUMS, SIGNATURE, PUBLIC_KEY = "SHA256SUMS", "SHA256SUMS.sig", "SHA256SUMS.pub"
+SUMS = "SHA256SUMS"
+"""Digests of all other files."""
+SIGNATURE, PUBLIC_KEY = "SHA256SUMS.sig", "SHA256SUMS.pub"
 SEAL = (SUMS, SIGNATURE, PUBLIC_KEY)
+"""The files that seal the others."""
 _MOST_BYTES = 2**16
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9.-]+)")
 

@@ -28,7 +28,14 @@ from wardround.server.record.verify import verify_run
 
 __all__ = ["DATA", "FOLDER", "PAGE", "PDF", "WrittenDossier", "made_by", "write_dossier"]
 
-FOLDER, DATA, PAGE, PDF = "dossier", "dossier.json", "dossier.html", "dossier.pdf"
+FOLDER = "dossier"
+"""In a run's folder."""
+DATA = "dossier.json"
+"""All that the others are made of."""
+PAGE = "dossier.html"
+"""For a browser."""
+PDF = "dossier.pdf"
+"""The same, printed."""
 
 _TOLD = ("features", "imbalance", "training", "privacy", "aggregation", "personal", "evaluation", "simulation")
 """Sections of the settings that decide about privacy; the others name files, columns and hospitals."""
