@@ -7,7 +7,7 @@ from small_runs import small_config
 
 import wardround
 from wardround.audits.membership import lira, rmia, sureness
-from wardround.audits.shadows import mislabel, train_shadows
+from wardround.audits.shadows import _apart, mislabel, train_shadows
 from wardround.config import Config
 from wardround.datasets.records import FederatedData, HospitalData
 from wardround.errors import ConfigError
@@ -177,3 +177,17 @@ def test_what_has_no_shadows_is_refused_with_the_reason(sections, said, real_dat
         train_shadows(small_config(**sections), num_models=4, seed=1)
     with pytest.raises(ConfigError, match="shadow-models = 3 must be >= 4"):
         train_shadows(small_config(), num_models=3, seed=1)
+
+
+def test_thresholds_are_tried_on_other_records_than_chose_them():
+    record = np.tile(np.arange(7), (4, 1))
+    apart, _ = _apart(record.astype(float), record % 2 == 0)
+    assert set(apart[::2]).isdisjoint(apart[1::2])
+    assert set(apart) == set(range(6))
+
+
+def test_shadow_models_look_at_no_scores_that_the_settings_do_not_tell():
+    with pytest.raises(ConfigError, match='release = "none" does not tell'):
+        train_shadows(small_config(evaluation={"release": "none"}), num_models=4, seed=1)
+    with pytest.raises(ConfigError, match='release = "none" does not tell'):
+        small_config(evaluation={"release": "none"}, audit={"shadow-models": 4})

@@ -25,7 +25,8 @@ _MOST_ROUNDS = 500
 """Of a twin whose steps are each a round: a round takes longer than a step."""
 
 _FALSE_ALARMS = 1e-3
-"""Probability that an audit of a sound run raises an alarm, at most: shared among all that it looks at."""
+"""Probability that an audit of a sound run raises an alarm, at most: half of it for twins, half for shadow models,
+shared among all that each looks at. What is seen of one canary, or real record, is taken not to hang on others."""
 
 
 def audit_run(
@@ -91,7 +92,7 @@ def _of_shadows(
     shadows = train_shadows(config, num_models=num_models, seed=seed)
     of_recipient = {name: of_readers["recipient"] for name, of_readers in bills.items()}
     mislabelled = mislabel(config, seed=seed) if shadows.has_classes else None
-    return attack_models(shadows, mislabelled, of_recipient, _FALSE_ALARMS)
+    return attack_models(shadows, mislabelled, of_recipient, _FALSE_ALARMS / 2)
 
 
 def _of_twins(
@@ -103,7 +104,7 @@ def _of_twins(
     seed: int,
 ) -> tuple[dict[str, dict[str, ReaderAudit]], list[str]]:
     """Return by hospital and reader what was got of twins, and what to suspect where that is too much."""
-    most_false = _FALSE_ALARMS / (len(groups) * len(READERS))
+    most_false = _FALSE_ALARMS / 2 / (len(groups) * len(READERS))
     readers: dict[str, dict[str, ReaderAudit]] = {}
     suspicions: list[str] = []
     for place, (mechanism, names) in enumerate(groups.items()):

@@ -24,7 +24,8 @@ AUDIT = "audit.json"
 """The file's name in a run's folder."""
 
 CONFIDENCE = 0.95
-"""Of every lower bound and interval: in one of twenty cases of chance alone it is off."""
+"""Of every lower bound and interval by itself: in one of twenty cases of chance alone it is off. The largest of many,
+as of all hospitals and readers, is off more often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

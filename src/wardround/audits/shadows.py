@@ -19,7 +19,7 @@ from wardround.audits.membership import lira, rmia, sureness
 from wardround.audits.readers import Bill
 from wardround.audits.records import CONFIDENCE, AttackResult, Membership
 from wardround.audits.scores import Rate, rate_at
-from wardround.config import FEWEST_MODELS, Config
+from wardround.config import FEWEST_MODELS, Config, check_exact_scores
 from wardround.datasets import FederatedData, load_federation
 from wardround.datasets.records import SURVIVAL, HospitalData
 from wardround.errors import ConfigError
@@ -97,7 +97,7 @@ def attack_models(
         results = {}
         for attack, (attacked, scores) in attacks.items():
             own = attacked.hospitals == place
-            results[attack] = _result(scores[:, own].T.ravel(), attacked.used[:, own].T.ravel(), bills[name], most)
+            results[attack] = _result(*_apart(scores[:, own], attacked.used[:, own]), bills[name], most)
         num_records = int((shadows.hospitals == place).sum())
         found[name] = Membership(num_models=len(shadows.sure), num_records=num_records, attacks=results)
     return found
@@ -145,6 +145,7 @@ def _attackable(config: Config, num_models: int) -> tuple[FederatedData, Config]
     """Return the run's data, and settings by which it is trained again and tested at the end."""
     if reason := _unshadowed_because(config, num_models):
         raise ConfigError(reason)
+    check_exact_scores(config, "shadow models look at")
     federation = load_federation(config.federation, config.features)
     if federation.task == SURVIVAL:
         raise ConfigError(
@@ -229,6 +230,15 @@ def _sureness_of(settings: Config, federation: FederatedData) -> list[NDArray[np
             is_synced=False,
         )
     return seen
+
+
+def _apart(scores: NDArray[np.float64], used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return scores and coins, in which all of a record's stand at even places or all at odd ones.
+
+    So a threshold that even places chose is tried on other records; the last of an odd number of them is left out.
+    """
+    even = scores.shape[1] - scores.shape[1] % 2
+    return scores[:, :even].reshape(-1), used[:, :even].reshape(-1)
 
 
 def _result(scores: NDArray[np.float64], coins: NDArray[np.bool_], bill: Bill, most_false: float) -> AttackResult:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wardround.config.limits import check_section, setting
+from wardround.config.releases import check_exact_scores
 from wardround.errors import ConfigError
 from wardround.privacy.cells import cell_of
 
@@ -24,7 +25,7 @@ DEFAULT_CANARIES = 4000
 """Records that are canaries where an audit is asked for and nothing is said of them."""
 DEFAULT_HOSPITALS = 1000
 """The same of hospitals, where these are protected."""
-FEWEST_CANARIES, MOST_CANARIES = 20, 100_000
+FEWEST_CANARIES, MOST_CANARIES = 20, 10_000
 """With fewer no lower bound says anything; with more a twin's model is larger than any run needs."""
 FEWEST_MODELS = 4
 """Shadow models: with fewer a record hardly has models with it and without it beside the one that is attacked."""
@@ -92,6 +93,8 @@ def check_audit_use(config: Any) -> None:
     privacy, asked = config.privacy, _asked(config.audit)
     if reason := unaudited_because(privacy):
         raise ConfigError(f"{asked}: {reason}")
+    if config.audit.shadow_models is not None and config.evaluation.release != "private":
+        check_exact_scores(config, f"{asked} looks at")
     if config.audit.shadow_models is not None and config.evaluation.release == "private":
         raise ConfigError(
             f'{asked}: release = "private" sizes the noise for a release of test scores that no shadow model makes '

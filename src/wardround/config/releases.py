@@ -1,6 +1,6 @@
 """What a release of test scores does not go with.
 
-What is left out on purpose: what the data say, their task and who standardised them (see `server.plan.test_scores`).
+What is left out on purpose: what the data say, their task and who standardised them (see `server.plan.score_release`).
 """
 
 from typing import Any

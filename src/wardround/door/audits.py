@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.audits.records import AUDIT, Audit
-from wardround.config import Config
+from wardround.config import AuditConfig, Config
 from wardround.datasets import Federation
 from wardround.door.given import folder_of, put_back
 from wardround.errors import ConfigError
@@ -71,6 +71,7 @@ def audit_folder(
     """Return what `audit` does, of a run's folder and all its settings with the objects that they name."""
     from wardround.audits.audit import audit_run
 
+    AuditConfig(canaries=canaries, shadow_models=shadow_models)  # refuses what is out of range
     if (summary := read_summary(folder.path)) is None:
         raise ConfigError(f"{folder.path} holds a run that has not come to an end: wardround.resume goes on with it")
     deltas = summary.protection.target_delta
