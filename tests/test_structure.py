@@ -52,8 +52,7 @@ ROOM_OF = {package: {name: n for n, layer in enumerate(layers) for name in layer
 ALLOWED = {
     "flwr": (
         "attacks",
-        "audits.canaries",
-        "audits.views",
+        "audits.watched_runs",
         "wire",
         "wire_arrays",
         "wire_values",

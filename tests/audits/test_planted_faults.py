@@ -83,7 +83,7 @@ def skip_clipping(monkeypatch):
 def test_a_client_that_skips_clipping_is_caught_by_the_audit(engine, skip_clipping, tmp_path):
     run = wardround.run(_CONFIG.change(simulation={"engine": engine}), out=tmp_path / "run")
     skip_clipping(from_records=20)  # not in the small batches by which a model is tried
-    found = wardround.audit(run, canaries=100)
+    found = wardround.audit(run, canaries=400)
     assert found.is_alarm
     assert any("is every gradient clipped" in each for each in found.suspicions)
 

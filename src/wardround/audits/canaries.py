@@ -15,28 +15,23 @@ Source: canaries with a gradient of their own are of Nasr et al. 2021 (arXiv 210
 """
 
 import math
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 from torch import nn
 
+from wardround.audits.watched_runs import Watching, made_up, watched_run
 from wardround.config import Config, unaudited_because
 from wardround.datasets import FederatedData
-from wardround.datasets.records import REGRESSION, HospitalData
+from wardround.datasets.records import REGRESSION
 from wardround.errors import ConfigError
+from wardround.exact_sums import Arrays
 from wardround.privacy.cells import Cell, cell_of
 from wardround.server.record.summaries import Summary
-from wardround.simulations import runs
 from wardround.streams import SetUp, stream
-from wardround.wire import arrays_in
 
 __all__ = ["Mechanism", "Twin", "canary_model", "run_twin"]
 
@@ -119,20 +114,19 @@ def run_twin(config: Config, mechanism: Mechanism, *, num_hospitals: int, num_ca
     settings = _settings(config, mechanism, cell).change(**changes, privacy={"target_delta": _delta(config, of_each)})
     data = _canaries(coins, num_sites, unused=_unused(cell))
     num_averaged = min(num_hospitals, num_sites)
-    watching = _Watching(of_each, 0 if cell.shares_noise else num_averaged)
-    with tempfile.TemporaryDirectory() as folder:
-        done = runs.run(settings, out=Path(folder) / "twin", load=lambda *_: data, strategy=watching, is_synced=False)
+    seen = _Seen(of_each, 0 if cell.shares_noise else num_averaged)
+    outcome = watched_run(settings, data, strategy=Watching(seen.add, needs_only_sum=cell.shares_noise))
     # How far a canary moves its coordinate in the mean that a hospital sends, or that comes out of all.
     clip = settings.privacy.max_grad_norm / (mechanism.sample_rate * of_each if cell.clips_records else 1.0)
     stddev = mechanism.noise_multiplier * cell.clips_apart * math.sqrt(mechanism.num_steps)
     return Twin(
         coins=coins,
-        own=np.array(watching.own) / clip if watching.own and config.aggregation.protocol == "plain" else None,
-        released=np.array(watching.released) / (clip / num_sites if cell.shares_noise else clip),
+        own=np.array(seen.own) / clip if seen.own and config.aggregation.protocol == "plain" else None,
+        released=np.array(seen.released) / (clip / num_sites if cell.shares_noise else clip),
         own_stddev=stddev,
         released_stddev=stddev * (1.0 if cell.shares_noise else math.sqrt(num_averaged)),
         unused=_unused(cell),
-        summary=done.outcome,
+        summary=outcome,
     )
 
 
@@ -168,9 +162,8 @@ def _settings(config: Config, mechanism: Mechanism, cell: Cell) -> Config:
         "unit": privacy.unit,
         "placement": privacy.placement,
         "max_grad_norm": privacy.max_grad_norm,
+        "noise_multiplier": mechanism.noise_multiplier,
     }
-    if cell.is_private:
-        kept |= {"noise_multiplier": mechanism.noise_multiplier}
     if privacy.clipping is not None:
         kept["clipping"] = privacy.clipping
     return Config.of(
@@ -187,37 +180,17 @@ def _settings(config: Config, mechanism: Mechanism, cell: Cell) -> Config:
 def _canaries(coins: NDArray[np.bool_], num_hospitals: int, *, unused: float) -> FederatedData:
     """Return hospitals whose records are canaries, each with a coordinate of its own."""
     of_each = len(coins) // num_hospitals
-    width = len(str(num_hospitals))
-    hospitals = []
+    records = []
     for place, used in enumerate(coins.reshape(num_hospitals, of_each)):
         features = np.zeros((of_each, len(coins)), np.float32)
         features[np.arange(of_each), place * of_each + np.arange(of_each)] = np.where(used, 1.0, unused)
-        hospitals.append(
-            HospitalData(
-                hospital_id=f"canaries-{place + 1:0{width}d}",
-                train_features=features,
-                train_labels=np.full(of_each, _PULL, np.float32),
-                test_features=np.zeros((0, len(coins)), np.float32),
-                test_labels=np.zeros(0, np.float32),
-                fingerprint=f"{place:064x}",
-            )
-        )
-    return FederatedData(
-        dataset_name="canaries",
-        task=REGRESSION,
-        class_names=(),
-        feature_names=(),
-        input_shape=(len(coins),),
-        hospitals=hospitals,
-        excluded=(),
-        notes=(),
-        partition="natural",
-    )
+        records.append((features, np.full(of_each, _PULL, np.float32)))
+    return made_up("canaries", records, task=REGRESSION)
 
 
-@dataclass(eq=False)
-class _Watching(FedAvg):
-    """An honest server that averages, and keeps what it saw.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What a server saw, round by round.
 
     Attributes:
         of_each: canaries of a hospital.
@@ -231,35 +204,16 @@ class _Watching(FedAvg):
     num_averaged: int
     own: list[_FloatArray] = field(default_factory=list)
     released: list[_FloatArray] = field(default_factory=list)
-    _before: _FloatArray = field(default_factory=lambda: np.zeros(0))
 
-    def __post_init__(self) -> None:
-        super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
-        self.needs_only_sum = not self.num_averaged
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        self._before = _flat(arrays.to_numpy_ndarrays())
-        return super().configure_train(server_round, arrays, config, grid)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        replies = sorted(replies, key=lambda reply: reply.metadata.src_node_id)
-        moved = np.array([_flat(list(arrays_in(reply).values())) - self._before for reply in replies])
-        if self.num_averaged:
-            self.own.append(self._at_own_coordinates(moved))
-            summed = np.cumsum(
-                np.concatenate([np.zeros_like(moved[:1]), moved, moved[: self.num_averaged - 1]]), axis=0
-            )
-            self.released.append(self._at_own_coordinates(summed[self.num_averaged :] - summed[: len(moved)]))
-        else:
+    def add(self, before: Arrays, replies: Sequence[Arrays]) -> None:
+        """Add a round."""
+        moved = np.array([_flat(reply) - _flat(before) for reply in replies])
+        if not self.num_averaged:
             self.released.append(moved[0])
-        return super().aggregate_train(server_round, replies)
-
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
-        """Return nothing: there are no test records."""
+            return
+        self.own.append(self._at_own_coordinates(moved))
+        summed = np.cumsum(np.concatenate([np.zeros_like(moved[:1]), moved, moved[: self.num_averaged - 1]]), axis=0)
+        self.released.append(self._at_own_coordinates(summed[self.num_averaged :] - summed[: len(moved)]))
 
     def _at_own_coordinates(self, by_hospital: _FloatArray) -> _FloatArray:
         """Return (canaries,) of (hospitals, canaries): what a hospital's row has at its own canaries."""
@@ -267,5 +221,5 @@ class _Watching(FedAvg):
         return by_hospital.reshape(len(by_hospital), len(by_hospital), self.of_each)[places, places].ravel()
 
 
-def _flat(arrays: Sequence[NDArray[Any]]) -> _FloatArray:
-    return np.concatenate([np.asarray(array, np.float64).ravel() for array in arrays])
+def _flat(arrays: Arrays) -> _FloatArray:
+    return np.concatenate([np.asarray(array, np.float64).ravel() for array in arrays.values()])

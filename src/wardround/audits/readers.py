@@ -12,13 +12,12 @@ from wardround.audits.bounds import (
     Guesses,
     epsilon_in_one_run,
     highest_share,
-    lowest_share,
     mu_if_independent,
     mu_in_one_run,
 )
 from wardround.audits.canaries import Mechanism, Twin
 from wardround.audits.records import CONFIDENCE, ReaderAudit
-from wardround.audits.scores import Rate, guesses_of, log_ratios, measured_noise, rate_at
+from wardround.audits.scores import Rate, guesses_of, log_ratios, measured_noise, rate_at, share_of
 from wardround.privacy.accounting import headline_profile
 from wardround.privacy.attackers import Attacker, attacker_of, true_positive_rates
 from wardround.privacy.cells import READERS, Cell
@@ -102,6 +101,7 @@ def got(seen: Seen | None, bill: Bill, most_false_alarms: float) -> ReaderAudit:
         return ReaderAudit(epsilon=bill.epsilon, epsilon_lower=None)
     most = bill.attacker.figures
     guesses = guesses_of(seen.scores, seen.coins)
+    right, right_interval = share_of(guesses.num_correct, guesses.num_guesses)
     one_percent, tenth = rate_at(seen.scores, seen.coins, 0.01), rate_at(seen.scores, seen.coins, 0.001)
     is_refuted = _is_refuted(guesses, one_percent, bill, most_false_alarms)
     lower, one_run, anything = (
@@ -116,8 +116,8 @@ def got(seen: Seen | None, bill: Bill, most_false_alarms: float) -> ReaderAudit:
         mu=bill.attacker.nearest_mu,
         num_canaries=guesses.num_canaries,
         num_correct=guesses.num_correct,
-        coin_toss_accuracy=guesses.num_correct / guesses.num_guesses,
-        coin_toss_interval=_interval(guesses),
+        coin_toss_accuracy=right,
+        coin_toss_interval=right_interval,
         coin_toss_most=most.coin_toss_accuracy,
         tpr_at_fpr_1_percent=one_percent.found,
         tpr_at_fpr_1_percent_interval=one_percent.found_interval,
@@ -158,10 +158,3 @@ def _lower_bounds(seen: Seen, target_delta: float) -> tuple[float, float, float]
         gaussian_epsilon(mu_in_one_run(clearest, alpha), target_delta),
         epsilon_in_one_run(clearest, target_delta, alpha),
     )
-
-
-def _interval(guesses: Guesses) -> tuple[float, float]:
-    half = (1 - CONFIDENCE) / 2
-    ends = (lowest_share, highest_share)
-    low, high = (end(guesses.num_correct, guesses.num_guesses, half) for end in ends)
-    return low, high

@@ -5,10 +5,8 @@ of the one with it, by the relation of the bill. What is attacked is the model t
 has it. Left out on purpose: the attacks (see `membership`).
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +17,12 @@ from wardround.audits.membership import lira, rmia, sureness
 from wardround.audits.readers import Bill
 from wardround.audits.records import CONFIDENCE, AttackResult, Membership
 from wardround.audits.scores import Rate, rate_at
-from wardround.config import FEWEST_MODELS, Config, check_exact_scores
+from wardround.audits.watched_runs import watched_run
+from wardround.config import FEWEST_MODELS, Config, check_scores_of_shadows
 from wardround.datasets import FederatedData, load_federation
 from wardround.datasets.records import SURVIVAL, HospitalData
 from wardround.errors import ConfigError
 from wardround.scores import macro_auc
-from wardround.simulations import runs
 from wardround.streams import SetUp, stream
 
 __all__ = ["Shadows", "attack_models", "mislabel", "train_shadows"]
@@ -67,7 +65,7 @@ def train_shadows(config: Config, *, num_models: int, seed: int) -> Shadows:
     for number in range(num_models):
         coins = [_coins(each, seed, number) for each in federation.hospitals]
         sure.append(_sureness_of(settings, _half(federation, coins))[-1])
-        used.append(np.concatenate([_by_row(each, own) for each, own in zip(federation.hospitals, coins, strict=True)]))
+        used.append(_by_row(federation, coins))
     return Shadows(
         sure=np.array(sure),
         used=np.array(used),
@@ -127,12 +125,9 @@ def mislabel(config: Config, *, seed: int) -> Shadows:
     hospitals = []
     for each, own in zip(federation.hospitals, chosen, strict=True):
         wrong = (each.train_labels + 1) % len(federation.class_names)
-        hospitals.append(replace(each, train_labels=np.where(_by_row(each, own), wrong, each.train_labels)))
+        hospitals.append(replace(each, train_labels=np.where(_of_rows(each, own), wrong, each.train_labels)))
     before, *_, after = _sureness_of(settings, _half(replace(federation, hospitals=tuple(hospitals)), coins))
-    are_canaries, used = (
-        np.concatenate([_by_row(each, own) for each, own in zip(federation.hospitals, parts, strict=True)])
-        for parts in (chosen, coins)
-    )
+    are_canaries, used = _by_row(federation, chosen), _by_row(federation, coins)
     return Shadows(
         sure=(after - before)[None, are_canaries],
         used=used[None, are_canaries],
@@ -145,7 +140,7 @@ def _attackable(config: Config, num_models: int) -> tuple[FederatedData, Config]
     """Return the run's data, and settings by which it is trained again and tested at the end."""
     if reason := _unshadowed_because(config, num_models):
         raise ConfigError(reason)
-    check_exact_scores(config, "shadow models look at")
+    check_scores_of_shadows(config, "shadow models")
     federation = load_federation(config.federation, config.features)
     if federation.task == SURVIVAL:
         raise ConfigError(
@@ -174,11 +169,6 @@ def _unshadowed_because(config: Config, num_models: int) -> str | None:
             'remedy = "smote" makes records of others, and one that is left out would have a part in them ([imbalance] '
             "remedy): audit a run with another remedy"
         )
-    if config.evaluation.release == "private":
-        return (
-            'release = "private" sizes the noise for a release of test scores that no shadow model makes ([evaluation] '
-            "release): audit such a run by canaries alone"
-        )
     if config.privacy.microbatch_size > 1:
         return (
             f"microbatch-size = {config.privacy.microbatch_size} clips records in groups, of which none can be left "
@@ -192,7 +182,12 @@ def _coins(hospital: HospitalData, seed: int, number: int) -> NDArray[np.bool_]:
     return stream(seed, SetUp.SHADOWS, number, hospital.hospital_id).random(hospital.num_train) < 0.5
 
 
-def _by_row(hospital: HospitalData, of_records: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _by_row(federation: FederatedData, of_records: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return what each hospital's records have for all training rows, hospital by hospital."""
+    return np.concatenate([_of_rows(each, own) for each, own in zip(federation.hospitals, of_records, strict=True)])
+
+
+def _of_rows(hospital: HospitalData, of_records: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return of_records if hospital.train_owners is None else of_records[hospital.train_owners]
 
 
@@ -221,14 +216,7 @@ def _sureness_of(settings: Config, federation: FederatedData) -> list[NDArray[np
             seen.append(sureness(values, labels))
         return 0.0
 
-    with tempfile.TemporaryDirectory() as folder:
-        runs.run(
-            settings,
-            out=Path(folder) / "shadow",
-            load=lambda *_: federation,
-            metrics={"sureness": keep},
-            is_synced=False,
-        )
+    watched_run(settings, federation, metrics={"sureness": keep})
     return seen
 
 

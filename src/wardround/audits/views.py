@@ -5,24 +5,17 @@ unit and placement "local" add, or summed up securely with those of the others, 
 is left out on purpose: what an attacker makes of it (see `inversion`).
 """
 
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
+from wardround.audits.watched_runs import Watching, made_up, watched_run
 from wardround.config import Config
-from wardround.datasets import FederatedData
-from wardround.datasets.records import CLASSIFICATION, HospitalData
-from wardround.simulations import runs
-from wardround.wire import arrays_in
-from wardround.wire_arrays import arrays_of
+from wardround.datasets.records import CLASSIFICATION
+from wardround.exact_sums import Arrays
 
 __all__ = ["LOCAL", "SUMMED", "UNPROTECTED", "View", "receive"]
 
@@ -74,15 +67,20 @@ def receive(
     Raises:
         ConfigError: there is no such round.
     """
-    data = _hospitals(features, labels, num_classes)
-    settings = _settings(config, protection, noise_multiplier, seed, len(labels))
-    watching = _Watching(needs_only_sum=protection == SUMMED)
-    with tempfile.TemporaryDirectory() as folder:
-        runs.run(settings, out=Path(folder) / "view", load=lambda *_: data, strategy=watching, is_synced=False)
+    one_each = [(features[place : place + 1].copy(), labels[place : place + 1].copy()) for place in range(len(labels))]
+    class_names = [f"class {number}" for number in range(num_classes)]
+    data = made_up("stand-ins", one_each, task=CLASSIFICATION, class_names=class_names)
+    seen: list[tuple[Arrays, Sequence[Arrays]]] = []
+    watching = Watching(lambda before, replies: seen.append((before, replies)), needs_only_sum=protection == SUMMED)
+    watched_run(_settings(config, protection, noise_multiplier, seed, len(labels)), data, strategy=watching)
+    ((before, replies),) = seen
     # The mean of hospitals' gradients is what comes out of a sum, at a learning rate of 1.
     scale = float(len(labels)) if protection == SUMMED else 1.0
-    received = {name: -scale * moved for name, moved in watching.moved.items()}
-    return View(before=watching.before, received=received)
+    received = {
+        name: -scale * np.array([reply[name].astype(np.float64) - own for reply in replies])
+        for name, own in before.items()
+    }
+    return View(before=before, received=received)
 
 
 def _settings(config: Config, protection: str, noise_multiplier: float, seed: int, num_hospitals: int) -> Config:
@@ -106,66 +104,3 @@ def _settings(config: Config, protection: str, noise_multiplier: float, seed: in
             "simulation": {"engine": "stacked", "noise": config.simulation.noise},
         }
     )
-
-
-def _hospitals(features: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int) -> FederatedData:
-    width = len(str(len(labels)))
-    hospitals = [
-        HospitalData(
-            hospital_id=f"stand-in-{place + 1:0{width}d}",
-            train_features=features[place : place + 1].copy(),
-            train_labels=labels[place : place + 1].copy(),
-            test_features=features[:0].copy(),
-            test_labels=labels[:0].copy(),
-            fingerprint=f"{place:064x}",
-        )
-        for place in range(len(labels))
-    ]
-    return FederatedData(
-        dataset_name="stand-ins",
-        task=CLASSIFICATION,
-        class_names=tuple(f"class {number}" for number in range(num_classes)),
-        feature_names=(),
-        input_shape=features.shape[1:],
-        hospitals=hospitals,
-        excluded=(),
-        notes=(),
-        partition="natural",
-    )
-
-
-@dataclass(eq=False)
-class _Watching(FedAvg):
-    """An honest server that averages, and keeps what it saw of the one round.
-
-    Attributes:
-        needs_only_sum: whether the sum of all replies is all that reaches a strategy.
-        before: parameters that it sent.
-        moved: by name (replies, ...), by how much each reply moved them.
-    """
-
-    needs_only_sum: bool
-    before: dict[str, NDArray[Any]] = field(default_factory=dict)
-    moved: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        self.before = {name: array.copy() for name, array in arrays_of(arrays).items()}
-        return super().configure_train(server_round, arrays, config, grid)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        replies = sorted(replies, key=lambda reply: reply.metadata.src_node_id)
-        after = [arrays_in(reply) for reply in replies]
-        self.moved = {
-            name: np.array([each[name].astype(np.float64) - own for each in after]) for name, own in self.before.items()
-        }
-        return super().aggregate_train(server_round, replies)
-
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
-        """Return nothing: there are no test records."""

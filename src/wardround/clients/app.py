@@ -49,7 +49,7 @@ class SimulatedHospitals(Hospitals):
         trainer: "LocalTrainer | None" = None,
         first_round: int = 1,
     ) -> None:
-        """Answer for all hospitals of the federation; `side` is what the strategy does at them."""
+        """Answer for all hospitals, from `first_round` on; `side` is what the strategy does at them."""
         super().__init__(config, [hospital.hospital_id for hospital in federation.hospitals], lambda: federation)
         self.first_round = first_round
         if trainer is not None:
@@ -177,8 +177,8 @@ def make_client_app(
 
     The model is built once for all hospitals of a process; a hospital's records become tensors at its first message.
     `side` is what the strategy does at hospitals (`strategies.hospital_side_of`); the trainer is one that was built of
-    these settings and data and has trained nobody, None where it is to be built. Rounds go
-    on from `first_round`.
+    these settings and data and has trained nobody, None where it is to be built. Rounds go on from
+    `first_round`.
     """
     return SimulatedHospitals(config, federation, side, trainer, first_round).app()
 

@@ -17,9 +17,9 @@ class HospitalTensors:
 
     `train_owners` (n,) int64, ascending from 0, is the patient of each training row; None where every row is one. The
     last `num_synthetic` of the training records are nobody's (see `datasets.oversampling`). `group_size` records, as
-    they stand, are drawn and clipped as one (>= 1); where it is not 1 every row is a record.
-    Records that are `left_out` (n,) bool are drawn like all others, and have no part in what is made of a batch; None
-    where all have.
+    they stand, are drawn and clipped as one (>= 1); where it is not 1 every row is a record. Records that
+    are `left_out` (n,) bool are drawn like all others, and have no part in what is made of a batch; None where all
+    have.
     """
 
     train_features: Tensor

@@ -6,6 +6,7 @@ from wardround.config.audit import (
     DEFAULT_HOSPITALS,
     FEWEST_MODELS,
     AuditConfig,
+    check_scores_of_shadows,
     check_unaudited,
     unaudited_because,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "check_features_use",
     "check_loss_weights",
     "check_remedy",
+    "check_scores_of_shadows",
     "check_unaudited",
     "config_from_dict",
     "config_to_toml",

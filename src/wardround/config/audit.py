@@ -17,6 +17,7 @@ __all__ = [
     "FEWEST_MODELS",
     "AuditConfig",
     "check_audit_use",
+    "check_scores_of_shadows",
     "check_unaudited",
     "unaudited_because",
 ]
@@ -37,9 +38,9 @@ MOST_MODELS = 1024
 class AuditConfig:
     """Whether twins of a run are attacked as it ends.
 
-    `canaries` are those of hospitals that did the same; None is no audit, or the
-    usual number where `shadow_models` are asked for. With these so many models are
-    trained on half of the records each, and attacked. It changes nothing of the run itself.
+    `canaries` are those of hospitals that did the same; None is no audit, or the usual number where `shadow_models`
+    are asked for. With these so many models are trained on half of the records each, and attacked. It changes nothing
+    of the run itself.
     """
 
     canaries: int | None = setting(None, least=FEWEST_CANARIES, most=MOST_CANARIES, unwritten=True)
@@ -93,18 +94,31 @@ def check_audit_use(config: Any) -> None:
     privacy, asked = config.privacy, _asked(config.audit)
     if reason := unaudited_because(privacy):
         raise ConfigError(f"{asked}: {reason}")
-    if config.audit.shadow_models is not None and config.evaluation.release != "private":
-        check_exact_scores(config, f"{asked} looks at")
-    if config.audit.shadow_models is not None and config.evaluation.release == "private":
-        raise ConfigError(
-            f'{asked}: release = "private" sizes the noise for a release of test scores that no shadow model makes '
-            "([evaluation] release): remove shadow-models, and canaries remain"
-        )
+    if config.audit.shadow_models is not None:
+        check_scores_of_shadows(config, asked)
     if privacy.budget_epsilon is not None and privacy.on_budget == "replan":
         raise ConfigError(
             f'{asked}: on-budget = "replan" may change the noise from round to round, for which there are no canaries '
             '([privacy] on-budget): set "stop", or audit the run\'s folder once it has ended'
         )
+
+
+def check_scores_of_shadows(config: Any, asked: str) -> None:
+    """Refuse shadow models where test scores are not told as they are: what is told of records would be exact.
+
+    Args:
+        config: all settings.
+        asked: what asks for them, the beginning of a sentence.
+
+    Raises:
+        ConfigError: naming the setting and the next step.
+    """
+    if config.evaluation.release == "private":
+        raise ConfigError(
+            f'{asked}: release = "private" sizes the noise for a release of test scores that no shadow model makes '
+            "([evaluation] release): remove shadow-models, and canaries remain"
+        )
+    check_exact_scores(config, f"{asked} looks at")
 
 
 def check_unaudited(config: Any, what: str) -> None:
