@@ -165,12 +165,14 @@ def evaluate_model(
         hospital_columns=_by_hospital(measuring, predictions, own, round_number) if own else {},
         num_hospital_columns=len(own),
         class_counts=None if pooled is None else pooled_counts(pooled),
-        standard_errors=_errors_of(measuring, pooled, round_number) if pooled is not None else {},
+        standard_errors=_errors_of(measuring, pooled, scores, round_number) if pooled is not None else {},
         hospital_errors=errors_by_hospital(predictions),
     )
 
 
-def _errors_of(measuring: Measuring, pooled: Predictions, round_number: int) -> dict[str, float]:
+def _errors_of(
+    measuring: Measuring, pooled: Predictions, scores: Mapping[str, float], round_number: int
+) -> dict[str, float]:
     """Return standard errors by the names of intervals; of a user's metric by leaving out parts of the records."""
 
     def left_out(name: str, metric: Metric) -> float:
@@ -179,7 +181,8 @@ def _errors_of(measuring: Measuring, pooled: Predictions, round_number: int) -> 
         except WardroundError:  # it is not defined of fewer records
             return math.nan
 
-    own = {metric_key(name): left_out(name, metric) for name, metric in measuring.metrics.items()}
+    defined = {name: metric for name, metric in measuring.metrics.items() if math.isfinite(scores[name])}
+    own = {metric_key(name): left_out(name, metric) for name, metric in defined.items()}
     known = {name: error for name, error in own.items() if math.isfinite(error)}
     return standard_errors(pooled, measuring.reference) | known
 
