@@ -42,6 +42,10 @@ def test_an_output_that_is_no_number_is_wrong_with_the_largest_loss() -> None:
     rows = vectors_of_scores(np.full((2, 2), np.nan), np.array([0, 1]), np.full(2, np.nan))
     assert np.isfinite(rows).all()
     assert rows[:, 0].tolist() == [0, 0] and rows[:, 1].tolist() == [1, 1]
+    # Of the first class as if surely the second, and the other way round.
+    assert rows[:, 2:].argmax(axis=1).tolist() == [NUM_SCORE_BINS - 1, NUM_SCORE_BINS]
+    several = vectors_of_scores(np.full((1, 3), np.nan), np.array([0]), np.full(1, np.nan))
+    assert several[0, 2:].argmax() == NUM_SCORE_BINS - 1
     infinite = vectors_of_scores(np.array([[0.0, 1.0]]), np.array([0]), np.array([np.inf]))
     assert infinite[0, :2].tolist() == [0, 1]
 

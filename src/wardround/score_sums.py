@@ -12,7 +12,7 @@ rows' vectors, since a ball is convex. Of neighbours one has an empty record in 
 number of test records is public. The model was released before and is the same for both, and its output for a record
 hangs on no other one (see `clients.programs`): the sums of neighbours are one vector apart, at most sqrt(3), L2.
 Whatever is computed of the released sums is post-processing (Dwork and Roth 2014, proposition 2.1). An output that is
-no number counts as wrong, with the largest loss, in the first bin.
+no number counts as wrong, with the largest loss, in the bin that is the farthest from what was right.
 
 What is left out on purpose: how sums are released, which is a round like any other (see `agreed.statistics`), and the
 scores that they give (see `server.record.released_scores`).
@@ -75,7 +75,7 @@ def vectors_of_scores(
     chance, hit = probabilities.max(axis=1), right
     if probabilities.shape[1] == 2:
         chance, hit = probabilities[:, 1], (labels == 1)
-    chance = np.clip(np.where(is_number, chance, 0.0), 0.0, 1.0)
+    chance = np.clip(np.where(is_number, chance, ~hit), 0.0, 1.0)
     bins = np.clip(np.ceil(chance * NUM_SCORE_BINS).astype(np.int64) - 1, 0, NUM_SCORE_BINS - 1)
     vectors = np.zeros((len(labels), NUM_SUMS), np.float32)
     vectors[:, 0] = right

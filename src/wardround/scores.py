@@ -17,6 +17,7 @@ __all__ = [
     "ClassCounts",
     "Predictions",
     "auc_of",
+    "auc_parts",
     "class_counts",
     "macro_auc",
     "macro_aucs",
@@ -162,6 +163,48 @@ def macro_aucs(
     means = np.full(num_hospitals, np.nan)
     np.divide(areas.sum(axis=0, where=is_defined), num_defined, out=means, where=num_defined > 0)
     return means
+
+
+def auc_parts(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], sizes: Sequence[int] | NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return what each record brings to its hospital's area (see `macro_auc`), and the fewest records of a side there.
+
+    Of a class a record in it brings n / n_in (its share of the records outside that it is above, minus the area), and
+    one outside likewise; these add up to 0. The square root of the sum of squares, over n, is the standard error, with
+    sqrt(m / (m - 1)) on each of a side's m records. Of several classes they are averaged, as the areas are.
+
+    Args:
+        scores: (n, num_classes), larger for more likely.
+        labels: (n,) class indices.
+        sizes: how many records each hospital has (>= 0); n together.
+
+    Returns:
+        (n,) parts, nan where a score of the hospital is not finite; and (num_hospitals,) over the classes that have
+        both sides, the fewest records on one; 0 where no class has.
+
+    Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44, the structural components.
+    """
+    owners, sizes = np.repeat(np.arange(len(sizes)), sizes), np.asarray(sizes, np.int64)
+    parts, num_classes = np.zeros(len(labels)), np.zeros(len(sizes))
+    fewest = np.full(len(sizes), np.iinfo(np.int64).max)
+    for index, column in enumerate(scores.T):
+        inside = labels == index
+        numbers = np.stack([np.bincount(owners[side], minlength=len(sizes)) for side in (inside, ~inside)])
+        has_both = numbers.min(axis=0) > 0
+        fewest = np.where(has_both, np.minimum(fewest, numbers.min(axis=0)), fewest)
+        num_classes += has_both
+        ranks = _ranks(column, owners) - (np.cumsum(sizes) - sizes)[owners]
+        for side, own, other, sign in ((inside, *numbers, 1.0), (~inside, *numbers[::-1], -1.0)):
+            of = owners[side]
+            among = _ranks(column[side], of) - (np.cumsum(own) - own)[of]
+            above = sign * (ranks[side] - among) / np.maximum(other[of], 1)
+            apart = above - (np.bincount(of, above, len(sizes)) / np.maximum(own, 1))[of]
+            enough = sizes[of] / np.sqrt(np.maximum(own * (own - 1.0), 1.0))[of]
+            parts[side] += np.where(has_both[of], apart * enough, 0.0)
+    is_lost = np.isin(owners, owners[~np.isfinite(scores).all(axis=1)])
+    parts = np.where(is_lost, np.nan, parts / np.maximum(num_classes, 1)[owners])
+    return parts, np.where(num_classes > 0, fewest, 0)
 
 
 def _ranks(values: NDArray[np.float64], owners: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -23,12 +23,15 @@ from wardround.errors import ConfigError
 __all__ = [
     "SURVIVAL",
     "SurvivalReference",
+    "brier_by_record",
     "check_scoring_library",
     "check_time_edges",
     "concordance",
+    "concordance_without_each",
     "integrated_brier",
     "kaplan_meier",
     "labels_of_times",
+    "losses_by_record",
     "times_and_events",
 ]
 
@@ -36,6 +39,7 @@ SURVIVAL = "survival"
 """The name of the task."""
 
 _MOST_INTERVALS = 1_000
+_TIED = 1e-8  # as near as scikit-survival takes two predictions for equal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,6 +111,27 @@ def concordance(survival: NDArray[np.float64], labels: NDArray[Any]) -> float:
     return float(_library("metrics").concordance_index_censored(events, times, -survival.sum(axis=1))[0])
 
 
+def concordance_without_each(survival: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Return Harrell's C (see `concordance`) without each of the records (n,) in turn; nan where no pair is left.
+
+    With what each record has of the pairs in the right order and of all, it takes one pass over the pairs.
+    """
+    times, events = times_and_events(labels)
+    risks = -survival.sum(axis=1)
+    right, pairs = np.zeros(len(times)), np.zeros(len(times))
+    for first in np.array_split(np.flatnonzero(events), len(times) // 500 + 1):
+        later = (times > times[first, None]) | ((times == times[first, None]) & ~events)
+        apart = risks[first, None] - risks
+        points = later * np.where(np.abs(apart) <= _TIED, 0.5, apart > 0)
+        for totals, found in ((right, points), (pairs, later)):
+            totals += found.sum(axis=0)
+            totals[first] += found.sum(axis=1)
+    left = pairs.sum() / 2 - pairs  # a pair has two records
+    ratios = np.full(len(times), np.nan)
+    np.divide(right.sum() / 2 - right, left, out=ratios, where=left > 0)
+    return ratios if np.isfinite(risks).all() else np.full(len(times), np.nan)
+
+
 def integrated_brier(survival: NDArray[np.float64], labels: NDArray[Any], reference: SurvivalReference) -> float:
     """Return the mean over time of the squared error of a predicted survival.
 
@@ -126,15 +151,65 @@ def integrated_brier(survival: NDArray[np.float64], labels: NDArray[Any], refere
     Source: Graf, Schmoor, Sauerbrei and Schumacher 1999, Statistics in Medicine 18; scikit-survival's
     integrated_brier_score.
     """
-    edges = np.asarray(reference.edges[1:], np.float32).astype(np.float64)
+    edges, is_seen = _seen_edges(labels, reference)
     (times, events), train = times_and_events(labels), times_and_events(reference.train)
-    is_seen = (edges < min(times.max(initial=0.0), train[0].max(initial=0.0))) & (edges >= times.min(initial=math.inf))
     if is_seen.sum() < 2 or not np.isfinite(survival).all():
         return math.nan
     # Whatever comes after the last edge makes no difference: it is only known to come after it.
     beyond = float(np.nextafter(edges[is_seen][-1], np.inf))
     pairs = [_pairs(*train), _pairs(np.minimum(times, beyond), events & (times < beyond))]
     return float(_library("metrics").integrated_brier_score(*pairs, survival[:, is_seen], edges[is_seen]))
+
+
+def brier_by_record(
+    survival: NDArray[np.float64], labels: NDArray[Any], reference: SurvivalReference
+) -> NDArray[np.float64]:
+    """Return what each record (n,) brings to `integrated_brier`, which is their mean; nan where that is not defined."""
+    edges, is_seen = _seen_edges(labels, reference)
+    if is_seen.sum() < 2 or not np.isfinite(survival).all():
+        return np.full(len(labels), np.nan)
+    edges, predicted = edges[is_seen], survival[:, is_seen]
+    times, events = times_and_events(labels)
+    censoring = (
+        _library("nonparametric").CensoringDistributionEstimator().fit(_pairs(*times_and_events(reference.train)))
+    )
+    uncensored = np.ones(len(times))
+    is_case = (times[:, None] <= edges) & events[:, None]
+    uncensored[is_case.any(axis=1)] = censoring.predict_proba(times[is_case.any(axis=1)])
+    at_edges = censoring.predict_proba(edges)
+    errors = np.zeros(predicted.shape)
+    # Of whom the estimate says that nobody is followed so long, the library counts nothing.
+    np.divide(predicted**2 * is_case, uncensored[:, None], out=errors, where=is_case & (uncensored[:, None] > 0))
+    still = times[:, None] > edges
+    np.divide((1 - predicted) ** 2, at_edges, out=errors, where=still & (at_edges > 0))
+    return np.asarray(np.trapezoid(errors, edges, axis=1) / (edges[-1] - edges[0]), np.float64)
+
+
+def losses_by_record(
+    survival: NDArray[np.float64], labels: NDArray[Any], edges: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the loss of each record (n,), that of its hazards (see `clients.losses`), by its predicted survival.
+
+    The hazards' likelihood is that of the survival: S(j) - S(j + 1) of an event in interval j, S(j) of whoever
+    survived j intervals and was seen no longer.
+    """
+    bounds = np.asarray(edges, np.float32)
+    times, events = times_and_events(np.asarray(labels, np.float32))
+    ends = np.where(events[:, None], bounds[1:], (bounds[:-1] + bounds[1:]) / 2)
+    survived = (times[:, None] >= ends).sum(axis=1)
+    curve = np.concatenate([np.ones((len(survival), 1)), survival], axis=1)
+    rows = np.arange(len(times))
+    after = np.where(events & (times < bounds[-1]), curve[rows, np.minimum(survived + 1, len(bounds) - 1)], 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(-np.log(curve[rows, survived] - after), np.float64)
+
+
+def _seen_edges(labels: NDArray[Any], reference: SurvivalReference) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the edges (K,) but the first, and which of them lie within what was followed, in training and in test."""
+    edges = np.asarray(reference.edges[1:], np.float32).astype(np.float64)
+    times, train = np.abs(labels), np.abs(reference.train)
+    last = min(times.max(initial=0.0), train.max(initial=0.0))
+    return edges, (edges < last) & (edges >= times.min(initial=math.inf))
 
 
 def kaplan_meier(reference: SurvivalReference) -> NDArray[np.float64]:

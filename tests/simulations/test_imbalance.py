@@ -265,6 +265,10 @@ def test_synthetic_rows_are_patients_of_their_own_and_lone_classes_stay() -> Non
 
 
 def test_groups_of_records_have_no_class_to_count_by() -> None:
+    with pytest.raises(ConfigError, match=r"max-copies = 1 must be .*2"):
+        settings(imbalance={"remedy": "duplicate", "max-copies": 1})
+    with pytest.raises(ConfigError, match=r"copies = \[1, 1\] counts every record once"):
+        settings(imbalance={"remedy": "duplicate", "copies": [1, 1]})
     with pytest.raises(ConfigError, match="microbatch-size = 2 clips records of several classes as one"):
         settings(privacy={"microbatch-size": 2}, imbalance={"remedy": "duplicate"})
 

@@ -193,6 +193,13 @@ def test_patients_of_several_rows_are_refused(tmp_path: Path) -> None:
         wr.run(config_of(), federation=federation, out=tmp_path / "run")
 
 
+def test_groups_that_no_hospital_has_records_for_are_refused() -> None:
+    largest = max(plan(config_of()).sizes.values())
+    assert plan(config_of(size=largest)).epsilon_total > 0
+    with pytest.raises(ConfigError, match=rf"microbatch-size = {largest + 1} must be <= {largest}, the training rec"):
+        plan(config_of(size=largest + 1))
+
+
 def test_groups_of_one_are_records() -> None:
     assert config_of(size=1) == small_config(training={"num-rounds": 3}, privacy={"placement": "local"})
 

@@ -35,13 +35,18 @@ class ImbalanceConfig:
 
     remedy: str = setting("none", choices=("none", *_REMEDIES), unwritten=True)
     copies: tuple[int, ...] | None = setting(None, least=1, most=_LARGEST, unwritten=True)
-    max_copies: int | None = setting(None, least=1, most=_LARGEST, unwritten=True)
+    max_copies: int | None = setting(None, least=2, most=_LARGEST, unwritten=True)
     neighbours: int = setting(5, least=1, most=_LARGEST, unwritten=True)
 
     def __post_init__(self) -> None:
         check_section("imbalance", self)
         if self.copies == ():
             raise ConfigError("copies = [] must be one whole number for each class ([imbalance] copies): remove it")
+        if self.copies is not None and set(self.copies) == {1}:
+            raise ConfigError(
+                f"copies = {list(self.copies)} counts every record once, as it is without a remedy ([imbalance] "
+                'copies): give a class two or more, or set remedy = "none"'
+            )
 
     @property
     def is_used(self) -> bool:

@@ -69,7 +69,8 @@ def class_figures(run: RunResult) -> list[tuple[str, str, str]]:
             rows.append(("Balanced accuracy", balanced, "mean of the classes' recalls; guessing: 0.500"))
         else:
             rows = [("Balanced accuracy" if name == "Recall" else name, value, of) for name, value, of in rows]
-        rows.append(("Calibration error", _score(report.calibration_error), "perfect: 0.000"))
+        calibration = _score(report.calibration_error, run.intervals.get("calibration_error"))
+        rows.append(("Calibration error", calibration, "perfect: 0.000"))
     return rows
 
 

@@ -91,12 +91,13 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     """Return (figure, value, what to compare it with) for the table of figures."""
     words, majority = run.score_words, run.scores["majority_score"]
     compared = "" if math.isnan(majority) else f"{words.baseline}: {majority:.3f}"
-    rows = [(words.name, _with_ends(run, run.scores["score"], words.short), compared)]
+    rows = [(words.name, _with_ends(run, run.scores["score"], words.key), compared)]
     if words.has_auc:
         rows = [*_areas(run), *rows]
     rows += _of_survival(run, compared)
     rows += class_figures(run)
-    rows += [(name, number_text(score), "your metric") for name, score in (run.summary.metrics or {}).items()]
+    own = run.summary.metrics or {}
+    rows += [(name, _with_ends(run, score, f"metrics.{name}"), "your metric") for name, score in own.items()]
     rows.append(("Loss", _with_ends(run, run.scores["loss"], "loss"), ""))
     if not run.summary.measured:
         rows = released_figures(run) or [(name, "not measured", "") for name, _, _ in rows]
@@ -129,8 +130,10 @@ def _with_ends(run: RunResult, value: float, name: str) -> str:
 
 def _of_survival(run: RunResult, compared: str) -> list[tuple[str, str, str]]:
     mean, brier, curve = (run.scores[key] for key in ("concordance", "brier_integrated", "brier_kaplan_meier"))
-    rows = [("Concordance, mean over hospitals", number_text(mean), compared)] * (mean == mean)
-    return [*rows, *([("Integrated Brier score", number_text(brier), f"Kaplan-Meier: {curve:.3f}")] * (brier == brier))]
+    rows = [("Concordance, mean over hospitals", _with_ends(run, mean, "concordance"), compared)] * (mean == mean)
+    of_curve = f"Kaplan-Meier: {_with_ends(run, curve, 'brier_kaplan_meier')}"
+    brier_text = _with_ends(run, brier, "brier_integrated")
+    return [*rows, *([("Integrated Brier score", brier_text, of_curve)] * (brier == brier))]
 
 
 def _versions(run: RunResult) -> str:

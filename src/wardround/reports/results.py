@@ -36,7 +36,7 @@ class HospitalResult:
         score: share right in [0, 1], r2 or C, of the run's model; nan on test records that are not shown.
         auc: area under the ROC curve; likewise.
         majority_score: of the same answer to all: the most frequent class, or the mean.
-        intervals: 95 % intervals of score ("accuracy") and auc; none where the run did not say.
+        intervals: 95 % intervals of its score and auc; none where the run did not say.
         rows: its lines of hospitals.csv as numbers, by round.
     """
 

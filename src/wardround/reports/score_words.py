@@ -18,6 +18,8 @@ class ScoreWords:
     Attributes:
         name: in charts and on pages.
         short: in the terminal.
+        key: the name of its interval in summary.json.
+        hospital_key: of a hospital's.
         baseline: who answers without looking at a record, as a clause.
         short_baseline: the same in the terminal.
         has_auc: whether there is an AUC beside it.
@@ -26,6 +28,8 @@ class ScoreWords:
 
     name: str
     short: str
+    key: str
+    hospital_key: str
     baseline: str
     short_baseline: str
     has_auc: bool = False
@@ -36,13 +40,28 @@ SCORE_WORDS: Mapping[str, ScoreWords] = {
     "classification": ScoreWords(
         name="Accuracy",
         short="accuracy",
+        key="accuracy",
+        hospital_key="accuracy",
         baseline="most frequent class",
         short_baseline="majority\nclass",
         has_auc=True,
     ),
     "regression": ScoreWords(
-        name="r2", short="r2", baseline="always the mean", short_baseline="mean\nalone", is_share=False
+        name="r2",
+        short="r2",
+        key="r2",
+        hospital_key="r2",
+        baseline="always the mean",
+        short_baseline="mean\nalone",
+        is_share=False,
     ),
-    SURVIVAL: ScoreWords(name="Concordance", short="C", baseline="same answer to all", short_baseline="same\nanswer"),
+    SURVIVAL: ScoreWords(
+        name="Concordance",
+        short="C",
+        key="concordance_pooled",
+        hospital_key="concordance",
+        baseline="same answer to all",
+        short_baseline="same\nanswer",
+    ),
 }
 """By task."""

@@ -185,7 +185,7 @@ def quality_sentence(run: RunResult) -> str:
     if not run.score_words.has_auc:
         verdict = "better" if score > (0.0 if math.isnan(baseline) else baseline) else "no better"
         where = "over all" if "predictions" in run.summary.leaves_hospital else "on the hospitals'"
-        between = between_text(run.intervals.get(run.score_words.short))
+        between = between_text(run.intervals.get(run.score_words.key))
         answer = "always answering the mean" if run.score_words.short == "r2" else "chance, which is 0.5"
         return f"{run.score_words.name} {where} test records is {score:.3f}{between}: {verdict} than {answer}."
     between = between_text(run.intervals.get("accuracy"))

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
+from small_runs import small_config
 
 from wardround.score_sums import MOST_LOSS, NUM_SUMS, ReleasedSums, vectors_of_scores
-from wardround.server.record.released_scores import ReleasedScores, released_scores
+from wardround.server.record.released_scores import ReleasedScores, released_scores, scores_of_release
+from wardround.simulations.prepared import plan
 
 TINY = 1e-9
 
@@ -114,6 +116,28 @@ def test_where_noise_hides_a_class_there_is_no_area_and_bins_are_left_out() -> N
     assert "auc" not in released.scores and "accuracy" in released.scores
     assert all(each.seen is None for each in released.reliability)
     assert all(0 <= end <= MOST_LOSS for ends in released.intervals.values() for end in ends)
+
+
+@pytest.mark.parametrize(("total", "value"), [(-40.0, 0.0), (140.0, 1.0)])
+def test_a_mean_that_noise_drove_beyond_its_range_has_an_interval_all_the_same(total: float, value: float) -> None:
+    sums = (total, total, *[1.0] * (NUM_SUMS - 2))
+    released = ReleasedSums(round=1, num_records=100, num_hospitals=3, sums=sums, stddev=10.0)
+    found = released_scores(released, epsilon=1.0, num_classes=2)
+    low, high = found.intervals["accuracy"]
+    assert found.scores["accuracy"] == value
+    assert low <= value <= high and 0.15 < high - low < 0.3
+
+
+def test_a_release_of_another_model_has_a_reason_and_no_scores() -> None:
+    config = small_config(evaluation={"release": "private"})
+    planned = plan(config)
+    sums = ReleasedSums(round=2, num_records=90, num_hospitals=3, sums=(1.0,) * NUM_SUMS, stddev=10.0)
+    told = scores_of_release(planned, sums, 3)
+    assert told is not None and told.scores == {} and told.epsilon > 0
+    assert told.reason == "what was released is of the model after round 2, and the run's is that after 3"
+    same = scores_of_release(planned, sums, 2)
+    assert same is not None and same.scores
+    assert scores_of_release(planned, None, 2) is None
 
 
 def test_a_release_that_did_not_come_off_has_its_reason_and_no_scores() -> None:

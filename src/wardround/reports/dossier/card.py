@@ -74,13 +74,16 @@ def _scores(run: RunResult) -> list[str]:
         released = [f"{name}: {value} ({compared})" for name, value, compared in released_figures(run)]
         return [unmeasured_sentence(run), *released]
     names = {"score": run.score_words.name, "auc": "AUC, mean over hospitals", "auc_pooled": "AUC, all test records"}
-    intervals = {"score": run.score_words.short, "auc": "auc", "auc_pooled": "auc_pooled"}
+    intervals = {"score": run.score_words.key, "auc": "auc", "auc_pooled": "auc_pooled"}
     return [
         *(
             f"{name}: {number_text(run.scores[key])}{between_text(run.intervals.get(intervals[key]))}"
             for key, name in names.items()
             if not math.isnan(run.scores[key])
         ),
-        *(f"{name}: {number_text(value)}" for name, value in (summary.metrics or {}).items()),
+        *(
+            f"{name}: {number_text(value)}{between_text(run.intervals.get(f'metrics.{name}'))}"
+            for name, value in (summary.metrics or {}).items()
+        ),
         "Measured on the hospitals' test records; epsilon does not cover these measurements.",
     ]

@@ -32,7 +32,7 @@ _ROWS = (
     (_NIST, "Whether the algorithms do what they say", "audit", "{audit}"),
     (_NIST, "Composition and privacy budget", "released", "Every charge of the run adds up; other runs are not in."),
     (_NIST, "Trust model", "terms", "Who is trusted with what, and three readers apart."),
-    (_NIST, "Utility", "data", "The scores are in model-card.md. Fairness between groups was not measured."),
+    (_NIST, "Utility and bias", "data", "The scores are in model-card.md. Fairness between groups was not measured."),
     (_NIST, "Security, access control, side channels", "", "To be answered by whoever runs server and hospitals."),
     (_NIST, "Data collection exposure", "", "To be answered by the hospitals that collected the data."),
     (

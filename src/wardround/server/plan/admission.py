@@ -34,6 +34,11 @@ def check_hospitals(config: Config, profiles: Sequence[HospitalProfile], drawn_f
             f"hospital {largest.hospital_id} has {largest.num_train} training records, and max-records = {most} is "
             "the most that any may have ([federation] max-records): raise it everywhere, or give that one fewer"
         )
+    if (size := config.privacy.microbatch_size) > largest.num_train:
+        raise ConfigError(
+            f"microbatch-size = {size} must be <= {largest.num_train}, the training records of the largest hospital "
+            "([privacy] microbatch-size): no group could be full of records"
+        )
     if strangers := sorted(names - set(drawn_from)):
         raise ConfigError(f"hospital {strangers[0]} is not in the roster: agree on a new one, or stop its node")
     for refusal in cell.refusals_of_turns(rounds_apart(config, num_hospitals)):

@@ -151,7 +151,6 @@ def commit(
     Returns:
         What is kept of the round beside model and charges, and the best of the models so far.
     """
-    saved = _save(run, state)
     completed = {assignment.hospital_id for assignment in answered}
     of_round = run.plan, state.account, state.round_number, assignments, completed, evaluated, seconds
     row, hospital_rows = table_rows(*of_round, attempt=state.attempt)
@@ -166,9 +165,10 @@ def commit(
         other_versions=state.other_versions,
         target_deltas=run.plan.target_deltas if opening is not None else {},
         outcome=outcome,
-        saved=saved,
+        saved=_save(run, state),
         class_counts=evaluated.class_counts,
         standard_errors=evaluated.standard_errors or None,
+        hospital_errors=evaluated.hospital_errors,
         opening=opening,
     )
     released = [charge_id(state.run_id, a.round_number, a.attempt, a.hospital_id) for a in answered]

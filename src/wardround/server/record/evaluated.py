@@ -20,6 +20,7 @@ __all__ = [
     "Evaluated",
     "columns_of",
     "hospital_columns",
+    "metric_key",
     "unevaluated",
 ]
 
@@ -55,7 +56,8 @@ class Evaluated:
         hospital_columns: likewise by hospital, in the order of those that hospitals have.
         num_hospital_columns: how many they have.
         class_counts: over all test records; None where there are no classes, or nothing is measured.
-        standard_errors: of scores over all test records, by name (see `intervals.standard_errors`).
+        standard_errors: of scores over all test records, by the names of intervals (see `score_errors`).
+        hospital_errors: of hospitals' areas, r2 or C; None where nothing is measured.
     """
 
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class Evaluated:
     num_hospital_columns: int = 0
     class_counts: ClassCounts | None = None
     standard_errors: Mapping[str, float] = field(default_factory=dict)
+    hospital_errors: Mapping[str, float] | None = None
 
 
 def unevaluated(columns: Sequence[str] | None) -> Evaluated:
@@ -85,6 +88,11 @@ def columns_of(*, is_measured: bool, task: str, has_public: bool, metrics: Seque
     """
     pooled = {"classification": (AUC_POOLED,), SURVIVAL: SURVIVAL_COLUMNS}.get(task, ()) if is_measured else ()
     return (*pooled, *[PUBLIC_LOSS] * has_public, *(metrics if is_measured else ()))
+
+
+def metric_key(name: str) -> str:
+    """Return the name of the interval of a user's metric, which no score of a run has."""
+    return f"metrics.{name}"
 
 
 def hospital_columns(columns: Sequence[str]) -> tuple[str, ...]:

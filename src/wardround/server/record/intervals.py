@@ -1,46 +1,43 @@
 """How far scores may be from those of the patients that test records are drawn from: 95 % intervals.
 
 They are of one model, on so many test records that are taken to be drawn independently; how much training would end
-elsewhere with other noise is told by several seeds. What is left out on purpose: the expected calibration error, whose
-estimate is too large on average by what an interval would have to tell; an F1 averaged over classes, whose terms share
-records; and a user's metrics, of which nothing but the values is known.
+elsewhere with other noise is told by several seeds. What is left out on purpose: standard errors of scores that don't
+follow from counts (see `score_errors`).
 """
 
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from wardround.scores import NORMAL_95, ClassCounts, Predictions
+from wardround.scores import NORMAL_95, NUM_BINS, ClassCounts
 from wardround.small_counts import FEWEST_SHOWN
 
 __all__ = [
     "Interval",
-    "auc_interval",
+    "calibration_interval",
     "class_intervals",
     "f1_interval",
+    "f1_macro_interval",
     "intervals_of",
     "share_interval",
+    "share_spread_interval",
     "spread_interval",
-    "standard_errors",
-    "widest_auc_interval",
 ]
 
 Interval = tuple[float, float]
 
 
-def intervals_of(counts: ClassCounts, auc_pooled: float | None) -> Mapping[str, Interval]:
+def intervals_of(counts: ClassCounts) -> Mapping[str, Interval]:
     """Return the intervals of a classification's scores by the scores' names; of fewer than ten test records none.
 
-    "accuracy" is the share right of all test records, "auc_pooled" that of two classes, "recall_macro" the mean of the
-    classes' shares right (balanced accuracy), where each has ten records or more, and "precision_macro" that of the
-    classes' shares right among what is so answered, where each has ten answers or more. Of two classes "precision",
-    "recall" and "f1" are of the second one.
+    "accuracy" is the share right of all test records, "recall_macro" the mean of the classes' shares right (balanced
+    accuracy), where each has ten records or more, "precision_macro" that of the classes' shares right among what is so
+    answered, where each has ten answers or more, and "f1_macro" where each has both. Of two classes "precision",
+    "recall" and "f1" are of the second one. "calibration_error" is the expected calibration error.
 
     Args:
         counts: of the model on all test records.
-        auc_pooled: over these; None or nan where it is not defined.
     """
     right = [row[place] for place, row in enumerate(counts.confusion)]
     numbers = [sum(row) for row in counts.confusion]
@@ -49,12 +46,13 @@ def intervals_of(counts: ClassCounts, auc_pooled: float | None) -> Mapping[str, 
         found["accuracy"] = share_interval(sum(right), sum(numbers))
     if min(numbers) >= FEWEST_SHOWN:
         found["recall_macro"] = _mean_share_interval(right, numbers)
-        if len(numbers) == 2 and auc_pooled is not None and not math.isnan(auc_pooled):
-            area = auc_interval(auc_pooled, num_positive=numbers[1], num_negative=numbers[0])
-            found |= {"auc_pooled": area} if area[0] < area[1] else {}  # of an area of 1 the formula tells no spread
     said = [sum(row[place] for row in counts.confusion) for place in range(len(right))]
     if min(said) >= FEWEST_SHOWN:
         found["precision_macro"] = _mean_share_interval(right, said)
+    if min(*numbers, *said) >= FEWEST_SHOWN and (middle := f1_macro_interval(counts)) is not None:
+        found["f1_macro"] = middle
+    if sum(counts.bins) >= FEWEST_SHOWN:
+        found["calibration_error"] = calibration_interval(counts)
     if len(right) == 2:
         found |= class_intervals(right[1], said[1], numbers[1])
     return found
@@ -86,18 +84,6 @@ def share_interval(right: int, number: int) -> Interval:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def auc_interval(auc: float, *, num_positive: int, num_negative: int) -> Interval:
-    """Return the 95 % interval of an area under the ROC curve of two classes, each with a record or more.
-
-    Source: Hanley and McNeil 1982, equations 1 and 2.
-    """
-    both_positive, both_negative = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    spread = auc * (1 - auc)
-    spread += (num_positive - 1) * (both_positive - auc**2) + (num_negative - 1) * (both_negative - auc**2)
-    half = NORMAL_95 * math.sqrt(max(spread, 0.0) / (num_positive * num_negative))
-    return max(0.0, auc - half), min(1.0, auc + half)
-
-
 def _mean_share_interval(right: Sequence[int], numbers: Sequence[int]) -> Interval:
     """Return the interval of a mean of independent shares: around it, as wide as their intervals' sides in squares.
 
@@ -125,6 +111,28 @@ def spread_interval(value: float, standard_error: float, number: int) -> Interva
     return value - half, value + half
 
 
+def share_spread_interval(value: float, standard_error: float, number: int) -> Interval:
+    """Return the interval of a score in [0, 1] of `number` (>= 2) records by its standard error, through its logit.
+
+    At 0 and 1, where the logit is infinite, the ends are those of `spread_interval`, cut at 0 and 1.
+
+    >>> tuple(round(end, 3) for end in share_spread_interval(0.9, 0.05, 50))
+    (0.747, 0.965)
+
+    Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2, for areas under the ROC curve.
+    """
+    if not 0 < value < 1:
+        low, high = spread_interval(value, standard_error, number)
+        return max(0.0, low), min(1.0, high)
+    logit = math.log(value / (1 - value))
+    ends = spread_interval(logit, standard_error / (value * (1 - value)), number)
+    return _logistic(ends[0]), _logistic(ends[1])
+
+
+def _logistic(logit: float) -> float:
+    return math.exp(min(logit, 0.0)) / (math.exp(-abs(logit)) + 1)
+
+
 def f1_interval(right: int, said: int, real: int) -> Interval:
     """Return the interval of an F1, of records that are of a class (`real`), are so answered (`said`), or both.
 
@@ -135,43 +143,41 @@ def f1_interval(right: int, said: int, real: int) -> Interval:
     return 2 * low / (1 + low), 2 * high / (1 + high)
 
 
-def widest_auc_interval(auc: float, first: int, second: int) -> Interval:
-    """Return the interval of an area where nobody said which of two classes is the positive one: the wider of both."""
-    both = [auc_interval(auc, num_positive=a, num_negative=b) for a, b in ((first, second), (second, first))]
-    return min(low for low, _ in both), max(high for _, high in both)
+def f1_macro_interval(counts: ClassCounts) -> Interval | None:
+    """Return the interval of the mean of the classes' F1, each with a record and an answer; None where none is seen.
 
+    With shares p_ij of all records by right class i and answer j, F_k = 2 p_kk / (p_k. + p_.k). To first order a record
+    of cell (i, j) brings the sum over k of 2 [i = j = k] / (p_k. + p_.k) - F_k ([i = k] + [j = k]) / (p_k. + p_.k) over
+    the number of classes, and the error is that of their mean.
 
-def standard_errors(predictions: Predictions) -> dict[str, float]:
-    """Return the standard errors of scores that no counts tell: of the mean loss, and of an r2, of ten records or more.
-
-    The loss is that of each record: the cross-entropy of the probability of its class, or the squared error. An r2 is
-    1 - E / V for the mean squared error E and the variance V; to first order its error is that of the mean of
-    (e_i - E / V v_i) / V over records (delta method; the mean of the labels moves V to second order alone). Of a
-    survival there are none: its predictions don't hold the edges that its loss asks for.
+    Source: Takahashi, Yamamoto, Kuchiba and Koyama 2022, Applied Intelligence 52, for the macro-averaged F1.
     """
-    number = predictions.num_test
-    if number < FEWEST_SHOWN or predictions.is_survival:
-        return {}
-    losses = _losses(predictions)
-    found = {"loss": _error_of_mean(losses)}
-    if predictions.is_regression:
-        apart = (predictions.labels - predictions.labels.mean()) ** 2
-        if (spread := float(apart.mean())) > 0:
-            found["r2"] = _error_of_mean((losses - losses.mean() / spread * apart) / spread)
-    return {name: error for name, error in found.items() if math.isfinite(error)}
+    confusion = np.array(counts.confusion, np.float64)
+    number, size = confusion.sum(), len(confusion)
+    shares = confusion / number
+    both = shares.sum(axis=1) + shares.sum(axis=0)
+    scores = 2 * shares.diagonal() / both
+    brings = (np.diag(2 / both) - (scores / both)[:, None] - scores / both) / size
+    error = math.sqrt(max(float((shares * brings**2).sum() - (shares * brings).sum() ** 2), 0.0) / number)
+    mean = float(scores.mean())
+    return (max(0.0, mean - NORMAL_95 * error), min(1.0, mean + NORMAL_95 * error)) if error > 0 else None
 
 
-def _losses(predictions: Predictions) -> NDArray[np.float64]:
-    values, labels = predictions.values, predictions.labels
-    if predictions.is_regression:
-        return np.asarray((values - labels) ** 2, np.float64)
-    if values.ndim == 1:
-        values = np.stack([1 - values, values], axis=1)
-    with np.errstate(divide="ignore"):
-        return np.asarray(-np.log(values[np.arange(len(labels)), labels]), np.float64)
+def calibration_interval(counts: ClassCounts) -> Interval:
+    """Return an interval of the expected calibration error that holds at 95 % or more: its estimate is too large.
 
-
-def _error_of_mean(values: NDArray[np.float64]) -> float:
-    if not np.isfinite(values).all():
-        return math.nan
-    return float(values.std(ddof=1)) / math.sqrt(len(values))
+    The error is sum_b |d_b|, d_b the mean over all records of what came true minus the probability, of those in bin b.
+    With the chance part e_b of each d_b the estimate is at most sum_b |e_b| from the truth, on either side (triangle
+    inequality). The e_b are taken as normal; a record of a bin of width w in which a share h comes true has a standard
+    deviation of sqrt(h (1 - h)) + w / 2 at most, h with a record of either kind more. The sum of the |e_b| is below its
+    mean and 1.645 of its standard deviations in 95 % of cases: each |e_b| has a mean of sqrt(2 / pi) and a variance of
+    1 - 2 / pi, in deviations and variances of e_b.
+    """
+    bins, hits = np.array(counts.bins, np.float64), np.array(counts.hits, np.float64)
+    total = bins.sum()
+    share = (hits + 1) / (bins + 2)
+    deviations = np.sqrt(bins) * (np.sqrt(share * (1 - share)) + 0.5 / NUM_BINS) / total
+    most = math.sqrt(2 / math.pi) * float(deviations.sum())
+    most += 1.6448536269514722 * math.sqrt((1 - 2 / math.pi) * float((deviations**2).sum()))
+    error = float(np.abs(hits - np.array(counts.probabilities)).sum()) / total
+    return max(0.0, error - most), min(1.0, error + most)

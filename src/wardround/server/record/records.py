@@ -223,7 +223,8 @@ class RoundRecord:
         outcome: of its training.
         saved: what a resumed run goes on from.
         class_counts: of the model on all test records; None without classes, and where it is not evaluated.
-        standard_errors: of scores over them, by name; None where there are none.
+        standard_errors: of scores over them, by the names of intervals; None where there are none.
+        hospital_errors: of hospitals' areas, r2 or C; None where nothing was measured, and of earlier versions.
         opening: of round 0 only.
     """
 
@@ -240,6 +241,7 @@ class RoundRecord:
     saved: Saved = json_field(is_inline=True)
     class_counts: ClassCounts | None = json_field(default=None, is_left_out=True)
     standard_errors: Mapping[str, float] | None = json_field(default=None, is_left_out=True)
+    hospital_errors: Mapping[str, float] | None = json_field(default=None, is_left_out=True)
     opening: Opening | None = json_field(default=None, is_inline=True)
 
 

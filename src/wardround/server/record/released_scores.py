@@ -92,15 +92,20 @@ class ReleasedScores:
 
 
 def scores_of_release(plan: FederationPlan, sums: ReleasedSums | None, kept_round: int) -> ReleasedScores | None:
-    """Return what a run's summary tells of a release; None where nothing was released of the run's model, or not yet.
+    """Return what a run's summary tells of a release; None where nothing was released, or not yet.
+
+    Of a release of another model, since the run went on, there are no scores, and what was paid for it is told.
 
     Args:
         plan: of the run.
         sums: that the ledger has with the run's end.
         kept_round: whose model is the run's.
     """
-    if sums is None or sums.round != kept_round:
+    if sums is None:
         return None
+    if sums.round != kept_round:
+        reason = f"what was released is of the model after round {sums.round}, and the run's is that after {kept_round}"
+        sums = replace(sums, sums=(), reason=reason)
     num_classes = plan.hospitals[0].profile.num_outputs
     return released_scores(sums, epsilon=epsilon_of_tests(plan, sums.attempt), num_classes=num_classes)
 
@@ -144,12 +149,13 @@ def released_scores(released: ReleasedSums, *, epsilon: float, num_classes: int)
 
 def _share(total: float, number: int, stddev: float) -> tuple[float, Interval]:
     """Return a mean of numbers in [0, 1] from their noisy sum, with its interval (see above)."""
-    mean, spread, squared = total / number, (stddev / number) ** 2, NORMAL_95**2
+    # No share is beyond 0 or 1, and all that the interval of such a mean holds is nearer to the end.
+    mean, spread, squared = _held(total / number), (stddev / number) ** 2, NORMAL_95**2
     # (1 + z2 / n) p2 - (2 mean + z2 / n) p + mean2 - z2 spread = 0
     top, middle, last = 1 + squared / number, 2 * mean + squared / number, mean**2 - squared * spread
     root = math.sqrt(max(0.0, middle**2 - 4 * top * last))
     low, high = (middle - root) / (2 * top), (middle + root) / (2 * top)
-    return _held(mean), (_held(low), _held(high))
+    return mean, (_held(low), _held(high))
 
 
 def _area(misses: NDArray[np.float64], hits: NDArray[np.float64], stddev: float) -> tuple[float, Interval] | None:

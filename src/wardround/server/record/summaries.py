@@ -166,7 +166,7 @@ class SettingsSummary:
 class HospitalSummary:
     """One hospital's records as they may be shown, and the score of always answering the most frequent class.
 
-    `intervals` are 95 % intervals of the accuracy and the AUC of the run's model there; None where there are none.
+    `intervals` are 95 % intervals of the scores of the run's model there; None where there are none.
     """
 
     hospital: str

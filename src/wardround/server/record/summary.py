@@ -82,15 +82,16 @@ def _of_model(plan: FederationPlan, records: Sequence[RoundRecord], closing: Clo
     row, counts = tested.round_row, tested.class_counts
     further = dict(zip(begun_with(records[0]).columns or (), row.further or (), strict=True))
     own = hospital_columns(tuple(further))
-    hospitals = _hospitals(plan, tested, is_share=closing.facts.task not in ("regression", SURVIVAL))
+    task = closing.facts.task or "classification"
+    hospitals = _hospitals(plan, tested, task)
     return {
         "kept_round": kept.round_row.round if is_best else None,
         "loss": row.loss,
-        "scores": _scores(plan, row, closing.facts.task, further),
+        "scores": _scores(plan, row, task, further),
         "public_loss": further.get(PUBLIC_LOSS),
         "metrics": {name: further[name] for name in own if further[name] is not None} or None,
         "class_report": class_report(counts, closing.facts.class_names) if counts else None,
-        "intervals": run_intervals(tested, further.get(AUC_POOLED), hospitals),
+        "intervals": run_intervals(tested, further, hospitals, task),
         "released_scores": scores_of_release(plan, closing.test_sums, kept.round_row.round),
         "hospitals": hospitals,
     }
@@ -159,14 +160,14 @@ def _scores(
     return ClassScores(score=row.score, auc=row.auc, auc_pooled=further.get(AUC_POOLED), majority=majority)
 
 
-def _hospitals(plan: FederationPlan, tested: RoundRecord, *, is_share: bool) -> tuple[HospitalSummary, ...]:
+def _hospitals(plan: FederationPlan, tested: RoundRecord, task: str) -> tuple[HospitalSummary, ...]:
     """Return the hospitals; the baseline's score of none where one would tell a class of fewer than ten people.
 
     The mean over hospitals is shown, so that a single one that is left out would follow from the others.
     """
     measures = [hospital.measures for hospital in plan.hospitals if hospital.measures is not None]
     shares: list[float | None] = [measured.majority_score for measured in measures]
-    if is_share:
+    if task not in ("regression", SURVIVAL):
         shares = [shown_share(m.majority_score, m.num_test) for m in measures if m.num_test]
     is_hidden = (
         not plan.is_measured
@@ -183,8 +184,9 @@ def _hospitals(plan: FederationPlan, tested: RoundRecord, *, is_share: bool) -> 
         for hospital in plan.hospitals
     )
     lines = {line.hospital: line for line in tested.hospital_rows}
+    errors = tested.hospital_errors or {}
     return tuple(
-        replace(each, intervals=hospital_intervals(each, lines.get(each.hospital), tested.class_counts))
+        replace(each, intervals=hospital_intervals(each, lines.get(each.hospital), errors.get(each.hospital), task))
         for each in hospitals
     )
 

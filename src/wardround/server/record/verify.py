@@ -221,7 +221,19 @@ def _summary_findings(folder: RunFolder, books: Books | None) -> list[str]:
         return ["summary.json is missing, and the run came to an end: wardround resume writes it anew"]
     except (OSError, ValueError) as error:
         return [f"summary.json can't be read ({error}): wardround resume writes it anew"]
-    return _differences("summary.json", _of_now(written), json.loads(json_text(json_values(books.summary(closing)))))
+    wanted = json.loads(json_text(json_values(books.summary(closing))))
+    if any(record.round_row.loss is not None and record.hospital_errors is None for record in books.records):
+        # An earlier version's, which made intervals of other figures.
+        written, wanted = _without_intervals(written), _without_intervals(wanted)
+    return _differences("summary.json", _of_now(written), wanted)
+
+
+def _without_intervals(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_intervals(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _without_intervals(part) for key, part in value.items() if key != "intervals"}
+    return value
 
 
 def _of_now(written: Any) -> Any:

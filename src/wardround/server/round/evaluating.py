@@ -31,9 +31,10 @@ from wardround.server.record.evaluated import (
     Evaluated,
     columns_of,
     hospital_columns,
+    metric_key,
 )
-from wardround.server.record.intervals import standard_errors
 from wardround.server.record.records import HospitalFigures, RoundFigures
+from wardround.server.record.score_errors import errors_by_hospital, left_out_error, standard_errors
 from wardround.server.record.tables import mean_over_tests
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.strategy_steps import evaluate
@@ -164,8 +165,26 @@ def evaluate_model(
         hospital_columns=_by_hospital(measuring, predictions, own, round_number) if own else {},
         num_hospital_columns=len(own),
         class_counts=None if pooled is None else pooled_counts(pooled),
-        standard_errors=standard_errors(pooled) if pooled is not None else {},
+        standard_errors=_errors_of(measuring, pooled, scores, round_number) if pooled is not None else {},
+        hospital_errors=errors_by_hospital(predictions),
     )
+
+
+def _errors_of(
+    measuring: Measuring, pooled: Predictions, scores: Mapping[str, float], round_number: int
+) -> dict[str, float]:
+    """Return standard errors by the names of intervals; of a user's metric by leaving out parts of the records."""
+
+    def left_out(name: str, metric: Metric) -> float:
+        try:
+            return left_out_error(lambda part: _score(name, metric, part, f"round {round_number}"), pooled)
+        except WardroundError:  # it is not defined of fewer records
+            return math.nan
+
+    defined = {name: metric for name, metric in measuring.metrics.items() if math.isfinite(scores[name])}
+    own = {metric_key(name): left_out(name, metric) for name, metric in defined.items()}
+    known = {name: error for name, error in own.items() if math.isfinite(error)}
+    return standard_errors(pooled, measuring.reference) | known
 
 
 def pooled_counts(pooled: Predictions) -> ClassCounts | None:

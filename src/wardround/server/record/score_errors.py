@@ -1,0 +1,165 @@
+"""Standard errors of scores that no counts tell, by test records, and of hospitals' own.
+
+Each is of the mean of what single records bring to a score, to first order (delta method; the influence of a record),
+or by leaving records out. They are recorded with a round, since its predictions are not kept. What is left out on
+purpose: intervals (see `score_intervals`), and scores that follow from counts (see `intervals`).
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.scores import Predictions, auc_parts, r2
+from wardround.small_counts import FEWEST_SHOWN
+from wardround.survival import (
+    SurvivalReference,
+    brier_by_record,
+    concordance_without_each,
+    kaplan_meier,
+    losses_by_record,
+)
+
+__all__ = ["NUM_PARTS", "errors_by_hospital", "left_out_error", "standard_errors"]
+
+NUM_PARTS = 10
+"""Of test records, each of which is left out once, where nothing is known of a score but its values."""
+
+Floats = NDArray[np.float64]
+
+
+def standard_errors(predictions: Predictions, reference: SurvivalReference | None = None) -> dict[str, float]:
+    """Return the standard errors of scores over test records, of ten or more, by the names of their intervals.
+
+    "loss" is the mean of the records' losses: cross-entropy, squared error, or, where there is a reference, that of a
+    survival's hazards. "r2" is 1 - E / V for the mean squared error E and the variance V; to first order its error is
+    that of the mean of (e_i - E / V v_i) / V (the mean of the labels moves V to second order alone). "auc_pooled" is
+    the mean of the classes' areas (see `scores.auc_parts`), "concordance_pooled" Harrell's C, each record left out in
+    turn. "brier_integrated" and "brier_kaplan_meier" are means over records, with the censoring taken as known.
+
+    Args:
+        predictions: of all test records.
+        reference: of a survival; None leaves out what asks for it.
+
+    Source: DeLong, DeLong and Clarke-Pearson 1988 for areas; Tukey 1958 for leaving out.
+    """
+    if predictions.num_test < FEWEST_SHOWN:
+        return {}
+    if predictions.is_survival:
+        found = _of_survival(predictions, reference)
+    elif predictions.is_regression:
+        found = {"loss": _error_of_mean((predictions.values - predictions.labels) ** 2), "r2": _r2_error(predictions)}
+    else:
+        found = {"loss": _error_of_mean(_cross_entropies(predictions)), "auc_pooled": _auc_errors(predictions)[0]}
+    return {name: error for name, error in found.items() if math.isfinite(error)}
+
+
+def errors_by_hospital(predictions: Mapping[str, Predictions]) -> dict[str, float]:
+    """Return the standard error of each hospital's area, r2 or C, of those where it is known and not 0.
+
+    Args:
+        predictions: by hospital, all of one task.
+    """
+    parts = {name: part for name, part in predictions.items() if part.num_test}
+    if not parts:
+        return {}
+    first = next(iter(parts.values()))
+    if first.is_survival:
+        errors = [_concordance_error(part) for part in parts.values()]
+    elif first.is_regression:
+        errors = [_r2_error(part) for part in parts.values()]
+    else:
+        whole = Predictions(
+            values=np.concatenate([part.values for part in parts.values()]),
+            labels=np.concatenate([part.labels for part in parts.values()]),
+        )
+        errors = _auc_errors(whole, [part.num_test for part in parts.values()])
+    return {name: error for name, error in zip(parts, errors, strict=True) if math.isfinite(error) and error > 0}
+
+
+def left_out_error(score: Callable[[Predictions], float], predictions: Predictions) -> float:
+    """Return the standard error of any score, by leaving out each of `NUM_PARTS` random parts of the test records.
+
+    sqrt((g - 1) / g sum_j (s_j - mean s)^2) for the scores s_j without the j-th of g parts. Parts are drawn by a seed
+    that hangs on the predictions, so that records in some order are not spread evenly. It has g - 1 degrees of freedom.
+
+    Args:
+        score: of predictions; may return nan where it is not defined.
+        predictions: of all test records.
+
+    Returns:
+        nan of fewer than ten records, and where the score is not defined without a part.
+
+    Source: Shao and Tu 1995, The jackknife and bootstrap, section 2.3.
+    """
+    if predictions.num_test < max(NUM_PARTS, FEWEST_SHOWN):
+        return math.nan
+    seed = zlib.crc32(np.ascontiguousarray(predictions.values).tobytes())
+    part = np.random.default_rng(seed).permutation(predictions.num_test) % NUM_PARTS
+    rest = (part != index for index in range(NUM_PARTS))
+    scores = np.array(
+        [score(Predictions(values=predictions.values[kept], labels=predictions.labels[kept])) for kept in rest]
+    )
+    return _left_out_spread(scores)
+
+
+def _of_survival(predictions: Predictions, reference: SurvivalReference | None) -> dict[str, float]:
+    found = {"concordance_pooled": _concordance_error(predictions)}
+    if reference is None:
+        return found
+    values, labels = predictions.values, predictions.labels
+    curve = np.tile(kaplan_meier(reference), (len(labels), 1))
+    return found | {
+        "loss": _error_of_mean(losses_by_record(values, labels, reference.edges)),
+        "brier_integrated": _error_of_mean(brier_by_record(values, labels, reference)),
+        "brier_kaplan_meier": _error_of_mean(brier_by_record(curve, labels, reference)),
+    }
+
+
+def _cross_entropies(predictions: Predictions) -> Floats:
+    values, labels = predictions.values, predictions.labels
+    if values.ndim == 1:
+        values = np.stack([1 - values, values], axis=1)
+    with np.errstate(divide="ignore"):
+        return np.asarray(-np.log(values[np.arange(len(labels)), labels]), np.float64)
+
+
+def _r2_error(predictions: Predictions) -> float:
+    if predictions.num_test < FEWEST_SHOWN or math.isnan(score := r2(predictions.values, predictions.labels)):
+        return math.nan
+    errors = (predictions.values - predictions.labels) ** 2
+    apart = (predictions.labels - predictions.labels.mean()) ** 2
+    return _error_of_mean((errors - (1 - score) * apart) / apart.mean())
+
+
+def _concordance_error(predictions: Predictions) -> float:
+    if predictions.num_test < FEWEST_SHOWN:
+        return math.nan
+    return _left_out_spread(concordance_without_each(predictions.values, predictions.labels))
+
+
+def _auc_errors(predictions: Predictions, sizes: list[int] | None = None) -> list[float]:
+    """Return the standard error of each hospital's area; nan where a class that is there has too few in it or not."""
+    values, labels = predictions.values, predictions.labels
+    scores = values if values.ndim == 2 else np.stack([-values, values], axis=1)
+    numbers = np.array(sizes or [len(labels)])
+    parts, fewest = auc_parts(scores, labels, numbers)
+    squares = np.bincount(np.repeat(np.arange(len(numbers)), numbers), weights=parts**2, minlength=len(numbers))
+    return [
+        math.sqrt(square) / number if few >= FEWEST_SHOWN else math.nan
+        for square, number, few in zip(squares.tolist(), numbers.tolist(), fewest.tolist(), strict=True)
+    ]
+
+
+def _left_out_spread(scores: Floats) -> float:
+    if not np.isfinite(scores).all():
+        return math.nan
+    return math.sqrt((len(scores) - 1) * float(scores.var()))
+
+
+def _error_of_mean(values: Floats) -> float:
+    if len(values) < 2 or not np.isfinite(values).all():
+        return math.nan
+    return float(values.std(ddof=1)) / math.sqrt(len(values))

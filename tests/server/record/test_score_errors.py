@@ -1,0 +1,259 @@
+"""Standard errors of scores, against other libraries, against leaving out, and against how often intervals hold."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from scipy.stats import norm, sem, t
+from sklearn.metrics import roc_auc_score
+
+from wardround.clients.losses import loss_per_record
+from wardround.scores import NORMAL_95, ClassCounts, Predictions, auc_parts, macro_auc, r2
+from wardround.server.record.intervals import share_interval, share_spread_interval, spread_interval
+from wardround.server.record.records import HospitalFigures, Outcome, RoundFigures, RoundRecord, Saved
+from wardround.server.record.score_errors import errors_by_hospital, left_out_error, standard_errors
+from wardround.server.record.score_intervals import hospital_intervals, run_intervals
+from wardround.server.record.summaries import HospitalSummary
+from wardround.survival import (
+    SurvivalReference,
+    brier_by_record,
+    concordance,
+    concordance_without_each,
+    integrated_brier,
+    labels_of_times,
+    losses_by_record,
+)
+
+Drawn = tuple[Predictions, float]
+
+
+def held(draw: Callable[[np.random.Generator], Drawn], name: str, true: float, *, times: int = 400) -> float:
+    """Return how often the interval of a score holds the truth, of predictions that are drawn with their score."""
+    generator, count = np.random.default_rng(7), 0
+    for _ in range(times):
+        predictions, score = draw(generator)
+        interval = spread_interval if name == "r2" else share_spread_interval
+        low, high = interval(score, standard_errors(predictions)[name], predictions.num_test)
+        count += low <= true <= high
+    return count / times
+
+
+def test_a_loss_s_error_is_that_of_a_mean() -> None:
+    generator = np.random.default_rng(6)
+    values, labels = generator.uniform(0.05, 0.95, 40), generator.integers(0, 2, 40)
+    losses = -np.log(np.where(labels == 1, values, 1 - values))
+    error = standard_errors(Predictions(values=values, labels=labels))["loss"]
+    expected = t.interval(0.95, 39, loc=losses.mean(), scale=sem(losses))
+    assert spread_interval(float(losses.mean()), error, 40) == pytest.approx(expected)
+    three = np.stack([values / 2, values / 2, 1 - values], axis=1)
+    assert standard_errors(Predictions(values=three, labels=labels))["loss"] == pytest.approx(sem(-np.log(values / 2)))
+
+
+def test_an_r2_s_interval_holds_as_often_as_it_says() -> None:
+    def draw(generator: np.random.Generator) -> Drawn:
+        answers = generator.normal(size=200)
+        labels = answers + generator.normal(size=200) * 0.8
+        return Predictions(values=answers, labels=labels), r2(answers, labels)
+
+    assert 0.91 <= held(draw, "r2", 1 - 0.64 / 1.64) <= 0.985
+
+
+@pytest.mark.parametrize("distance", [0.5, 1.2, 2.5])
+def test_an_area_s_interval_holds_as_often_as_it_says(distance: float) -> None:
+    labels = np.repeat([0, 1], [200, 60])
+
+    def draw(generator: np.random.Generator) -> Drawn:
+        values = norm.cdf(generator.normal(labels * distance))
+        return Predictions(values=values, labels=labels), float(roc_auc_score(labels, values))
+
+    assert 0.92 <= held(draw, "auc_pooled", 0.5 * (1 + math.erf(distance / 2))) <= 0.985
+
+
+def test_the_interval_of_several_classes_area_holds_as_often_as_it_says() -> None:
+    def draw(generator: np.random.Generator, number: int = 150) -> Drawn:
+        labels = generator.integers(0, 3, number)
+        scores = softmax(generator.normal(size=(number, 3)) + np.eye(3)[labels], axis=1)
+        return Predictions(values=scores, labels=labels), macro_auc(scores, labels)
+
+    true = draw(np.random.default_rng(1), 400_000)[1]
+    assert 0.92 <= held(draw, "auc_pooled", true) <= 0.98
+
+
+def test_an_area_s_error_is_delong_s_also_with_ties_and_by_hospital() -> None:
+    generator = np.random.default_rng(2)
+    sizes = [40, 25, 0, 35]
+    labels = generator.integers(0, 2, 100)
+    values = np.round(generator.normal(size=100) + labels, 1)
+    parts, fewest = auc_parts(np.stack([-values, values], axis=1), labels, sizes)
+    for own, value, label, few in zip(
+        *(np.split(array, np.cumsum(sizes)[:-1]) for array in (parts, values, labels)), fewest, strict=True
+    ):
+        inside, outside = value[label == 1], value[label == 0]
+        assert few == min(len(inside), len(outside))
+        if few:
+            wins = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
+            square = wins.mean(1).var(ddof=1) / len(inside) + wins.mean(0).var(ddof=1) / len(outside)
+            assert math.sqrt((own**2).sum()) / len(own) == pytest.approx(math.sqrt(square))
+
+
+def of_survival(number: int, *, seed: int = 3) -> tuple[Predictions, SurvivalReference]:
+    generator = np.random.default_rng(seed)
+
+    def labels(size: int) -> np.ndarray:
+        return labels_of_times(generator.exponential(4, size).round(), generator.random(size) < 0.6)
+
+    values = np.cumprod(generator.uniform(0.5, 0.95, (number, 4)).round(1), axis=1)
+    reference = SurvivalReference(edges=(0.0, 1.0, 2.0, 4.0, 7.0), train=labels(2 * number))
+    return Predictions(values=values, labels=labels(number)), reference
+
+
+@pytest.mark.parametrize("number", [12, 60])
+def test_what_records_bring_to_a_survival_s_scores_adds_up_to_the_libraries_scores(number: int) -> None:
+    known, reference = of_survival(number)
+    values, labels, each = known.values, known.labels, np.arange(number)
+    without = [concordance(values[each != index], labels[each != index]) for index in range(number)]
+    assert concordance_without_each(values, labels) == pytest.approx(without)
+    assert brier_by_record(values, labels, reference).mean() == pytest.approx(
+        integrated_brier(values, labels, reference), abs=1e-12
+    )
+    hazards = 1 - values / np.concatenate([np.ones((number, 1)), values[:, :-1]], axis=1)
+    outputs, targets = torch.tensor(np.log(hazards / (1 - hazards))), torch.tensor(labels)
+    losses = loss_per_record("survival", edges=reference.edges)(outputs, targets).numpy()
+    assert losses_by_record(values, labels, reference.edges) == pytest.approx(losses)
+    found = standard_errors(known, reference)
+    assert found["loss"] == pytest.approx(sem(losses))
+    assert set(found) == {"loss", "concordance_pooled", "brier_integrated", "brier_kaplan_meier"}
+    assert set(standard_errors(known)) == {"concordance_pooled"}
+
+
+def test_a_concordance_s_interval_holds_as_often_as_it_says() -> None:
+    def draw(generator: np.random.Generator, number: int = 120) -> Drawn:
+        risks = generator.normal(size=number)
+        times, censored = generator.exponential(np.exp(-risks)), generator.exponential(2.0, number)
+        values = 1 / (1 + np.exp(risks))[:, None] * np.ones((1, 2))
+        labels = labels_of_times(np.minimum(times, censored), times <= censored)
+        return Predictions(values=values, labels=labels), concordance(values, labels)
+
+    true = draw(np.random.default_rng(1), 20_000)[1]
+    assert 0.92 <= held(draw, "concordance_pooled", true, times=300) <= 0.985
+
+
+def test_leaving_out_parts_tells_the_error_of_a_mean_and_nothing_of_what_is_not_defined() -> None:
+    generator = np.random.default_rng(4)
+    errors = []
+    for _ in range(300):
+        values = np.sort(generator.normal(size=200))
+        known = Predictions(values=values, labels=np.zeros(200))
+        errors.append(left_out_error(lambda part: float(part.values.mean()), known))
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(1 / math.sqrt(200), rel=0.05)
+    assert math.isnan(left_out_error(lambda part: math.nan if part.num_test < 200 else 0.5, known))
+    few = Predictions(values=np.zeros(9), labels=np.zeros(9))
+    assert math.isnan(left_out_error(lambda part: 0.5, few))
+
+
+def test_what_has_no_spread_or_few_records_has_no_standard_error() -> None:
+    few = Predictions(values=np.full(9, 0.5), labels=np.arange(9) % 2)
+    sure = Predictions(values=np.r_[np.zeros(19), 1.0], labels=np.zeros(20, np.int64))
+    flat = Predictions(values=np.zeros(20), labels=np.ones(20))
+    lost = Predictions(values=np.r_[np.nan, np.full(39, 0.5)], labels=np.arange(40) % 2)
+    assert standard_errors(few) == standard_errors(sure) == standard_errors(lost) == {}
+    assert "r2" not in standard_errors(flat)
+    assert errors_by_hospital({"few": few, "sure": sure, "none": few}) == errors_by_hospital({}) == {}
+
+
+def of_round(*lines: HospitalFigures, errors: dict[str, float], auc: float = 0.75) -> RoundRecord:
+    row = RoundFigures(
+        round=3,
+        num_selected=2,
+        num_completed=2,
+        loss=0.4,
+        score=0.9,
+        auc=auc,
+        epsilon_max=1.0,
+        epsilon_total=1.0,
+        seconds=1.0,
+    )
+    return RoundRecord(
+        run_id="run",
+        attempt=1,
+        round_row=row,
+        hospital_rows=lines,
+        noise_multipliers={},
+        max_grad_norm=1.0,
+        left={},
+        other_versions=(),
+        target_deltas={},
+        outcome=Outcome(abandoned="", dropped={}, num_scrubbed={}),
+        saved=Saved(strategy_forgets=(), model="", checkpoint="", sha256=""),
+        class_counts=ClassCounts(confusion=((60, 5), (5, 30)), bins=(), probabilities=(), hits=()),
+        standard_errors=errors,
+    )
+
+
+def line_of(name: str, score: float, auc: float) -> HospitalFigures:
+    return HospitalFigures(
+        round=3,
+        hospital=name,
+        selected=1,
+        completed=1,
+        num_train=100,
+        num_steps=1,
+        sample_rate=0.1,
+        noise_multiplier=1.0,
+        epsilon=1.0,
+        loss=0.4,
+        score=score,
+        auc=auc,
+    )
+
+
+def shown(name: str, number: int | str) -> HospitalSummary:
+    return HospitalSummary(hospital=name, num_train=100, num_test=number, majority_score=None)
+
+
+def test_hospitals_have_intervals_of_what_is_known_of_ten_records_or_more() -> None:
+    north = line_of("north", 0.9, 0.8)
+    found = hospital_intervals(shown("north", 40), north, 0.05, "classification")
+    assert found == {"accuracy": share_interval(36, 40), "auc": share_spread_interval(0.8, 0.05, 40)}
+    assert hospital_intervals(shown("north", 40), north, None, "classification") == {"accuracy": share_interval(36, 40)}
+    assert hospital_intervals(shown("north", 40), north, 0.05, "regression") == {"r2": spread_interval(0.9, 0.05, 40)}
+    assert hospital_intervals(shown("north", 40), north, 0.05, "survival") == {
+        "concordance": share_spread_interval(0.9, 0.05, 40)
+    }
+    assert hospital_intervals(shown("east", "<10"), None, None, "classification") is None
+    assert hospital_intervals(shown("east", 9), line_of("east", 0.9, 0.8), 0.1, "classification") is None
+
+
+def test_a_mean_over_hospitals_counts_one_without_an_interval_with_the_largest_error() -> None:
+    lines = line_of("north", 0.9, 0.8), line_of("south", 0.8, 0.7), line_of("lost", 0.8, math.nan)
+    record = of_round(*lines, errors={"loss": 0.05, "auc_pooled": 0.03, "metrics.own": 0.02})
+    record = replace(record, hospital_errors={"north": 0.05, "south": 0.06})
+    sizes = {"north": 40, "south": 60, "east": "<10", "lost": 30}
+    both = {
+        name: replace(shown(name, size), intervals={"auc": (0.7, 0.9)} if name in ("north", "south") else None)
+        for name, size in sizes.items()
+    }
+    further = {"auc_pooled": 0.76, "own": 0.4}
+    found = run_intervals(record, further, [both["north"], both["south"], both["lost"]], "classification")
+    assert found is not None
+    half = NORMAL_95 * math.hypot(0.4 * 0.05, 0.6 * 0.06)
+    assert found["auc"] == pytest.approx((0.75 - half, 0.75 + half))
+    assert found["loss"] == spread_interval(0.4, 0.05, 100)
+    assert found["auc_pooled"] == share_spread_interval(0.76, 0.03, 100)
+    assert found["metrics.own"] == spread_interval(0.4, 0.02, 10)
+    few = run_intervals(record, further, [both["north"], both["east"]], "classification")
+    wide = NORMAL_95 * math.hypot(40 / 49 * 0.05, 9 / 49 * 0.5)
+    assert few is not None and few["auc"] == pytest.approx((0.75 - wide, 0.75 + wide))
+    none = run_intervals(record, further, [both["east"]], "classification")
+    assert none is not None and "auc" not in none
+
+
+def test_an_area_over_all_records_has_no_interval_where_a_class_has_too_few() -> None:
+    record = of_round(errors={"auc_pooled": 0.03})
+    few = replace(record, class_counts=ClassCounts(confusion=((60, 5), (5, 4)), bins=(), probabilities=(), hits=()))
+    assert "auc_pooled" in (run_intervals(record, {"auc_pooled": 0.76}, [], "classification") or {})
+    assert "auc_pooled" not in (run_intervals(few, {"auc_pooled": 0.76}, [], "classification") or {})
