@@ -65,6 +65,30 @@ def test_a_canary_moves_its_coordinate_by_a_clip_and_the_noise_is_as_billed(cell
     assert (twin.own is None) == cell.shares_noise
 
 
+@pytest.mark.parametrize("engine", ["inline", "stacked"])
+def test_a_canary_moves_its_coordinate_by_a_clip_whenever_it_is_drawn(engine):
+    """Of three steps at a rate of 0.3 a binomial number; the noise of as many."""
+    config = small_config(simulation={"engine": engine})
+    mechanism = Mechanism(noise_multiplier=0.02, sample_rate=0.3, num_steps=3, num_rounds=6)
+    twin = run_twin(config, mechanism, num_hospitals=3, num_canaries=150, seed=4)
+    drawn = np.rint(twin.own[:, twin.coins])
+    assert np.abs(twin.own[:, twin.coins] - drawn).max() < 0.02 * np.sqrt(3) * 6
+    often = [(drawn == count).sum() for count in range(4)]
+    assert sum(often) == drawn.size
+    assert stats.chisquare(often, drawn.size * stats.binom.pmf(np.arange(4), 3, 0.3)).pvalue > 1e-3
+    assert twin.own[:, ~twin.coins].std() == pytest.approx(0.02 * np.sqrt(3), rel=0.15)
+
+
+@pytest.mark.parametrize(("num_steps", "expected"), [(1, (1, 2)), (250, (1, 500)), (251, (251, 2))])
+def test_every_noisy_sum_is_a_round_of_the_twin_up_to_five_hundred(num_steps, expected, tmp_path):
+    run = wardround.run(small_config(training={"num-rounds": 2}), out=tmp_path / "run")
+    with open_ledger(run.folder / "ledger.sqlite", read_only=True) as ledger:
+        entries = [replace(each, event=replace(each.event, num_steps=num_steps)) for each in ledger.entries()]
+    (group,) = groups_of(entries, {})
+    assert (group.mechanism.num_steps, group.mechanism.num_rounds) == expected
+    assert group.cohort_sizes == (3,) * expected[1]
+
+
 def test_a_server_of_a_secure_sum_sees_no_hospital_by_itself():
     config = small_config(aggregation={"protocol": "secure-sum", "min-survivors": 3})
     mechanism = Mechanism(noise_multiplier=1.0, sample_rate=0.1, num_steps=1, num_rounds=2)
