@@ -4,15 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_runs import small_config
+from scipy import stats
+from small_runs import command_line, small_config
 
 import wardround
-from wardround.audits.audit import audit_run, mechanisms_of
+from wardround.audits.audit import audit_run
 from wardround.audits.canaries import Mechanism, run_twin
+from wardround.audits.mechanisms import groups_of, mechanisms_of
+from wardround.audits.readers import seen_by
 from wardround.errors import ConfigError
-from wardround.privacy.cells import CELLS
+from wardround.privacy.cells import CELLS, cell_of
 from wardround.privacy.ledger import open_ledger
 from wardround.privacy.spending import account_from_ledger
+from wardround.reports.files import read_audit
 
 CELLS_WITH_CANARIES = [
     cell for cell in CELLS if cell.is_private and not cell.clips_groups and cell.noise_correlation == "none"
@@ -53,11 +57,36 @@ def test_a_canary_moves_its_coordinate_by_a_clip_and_the_noise_is_as_billed(cell
         if seen is None:
             continue
         used, unused = seen[:, twin.coins], seen[:, ~twin.coins]
-        error = 4 * stddev / np.sqrt(used.size)
+        assert stddev.shape == (4,)
+        error = 4 * stddev[0] / np.sqrt(used.size)
         assert used.mean() == pytest.approx(1.0, abs=error + 2e-3)
         assert unused.mean() == pytest.approx(twin.unused, abs=error + 2e-3)
-        assert unused.std() == pytest.approx(stddev, rel=0.25)
+        assert unused.std() == pytest.approx(stddev[0], rel=0.25)
     assert (twin.own is None) == cell.shares_noise
+
+
+@pytest.mark.parametrize("engine", ["inline", "stacked"])
+def test_a_canary_moves_its_coordinate_by_a_clip_whenever_it_is_drawn(engine):
+    """Of three steps at a rate of 0.3 a binomial number; the noise of as many."""
+    config = small_config(simulation={"engine": engine})
+    mechanism = Mechanism(noise_multiplier=0.02, sample_rate=0.3, num_steps=3, num_rounds=6)
+    twin = run_twin(config, mechanism, num_hospitals=3, num_canaries=150, seed=4)
+    drawn = np.rint(twin.own[:, twin.coins])
+    assert np.abs(twin.own[:, twin.coins] - drawn).max() < 0.02 * np.sqrt(3) * 6
+    often = [(drawn == count).sum() for count in range(4)]
+    assert sum(often) == drawn.size
+    assert stats.chisquare(often, drawn.size * stats.binom.pmf(np.arange(4), 3, 0.3)).pvalue > 1e-3
+    assert twin.own[:, ~twin.coins].std() == pytest.approx(0.02 * np.sqrt(3), rel=0.15)
+
+
+@pytest.mark.parametrize(("num_steps", "expected"), [(1, (1, 2)), (250, (1, 500)), (251, (251, 2))])
+def test_every_noisy_sum_is_a_round_of_the_twin_up_to_five_hundred(num_steps, expected, tmp_path):
+    run = wardround.run(small_config(training={"num-rounds": 2}), out=tmp_path / "run")
+    with open_ledger(run.folder / "ledger.sqlite", read_only=True) as ledger:
+        entries = [replace(each, event=replace(each.event, num_steps=num_steps)) for each in ledger.entries()]
+    (group,) = groups_of(entries, {})
+    assert (group.mechanism.num_steps, group.mechanism.num_rounds) == expected
+    assert group.cohort_sizes == (3,) * expected[1]
 
 
 def test_a_server_of_a_secure_sum_sees_no_hospital_by_itself():
@@ -83,6 +112,97 @@ def test_what_has_no_twin_is_refused_with_the_reason(privacy, training, said, tm
     run = wardround.run(config.change(training={"num_rounds": 2}), out=tmp_path / "run")
     with pytest.raises(ConfigError, match=said):
         wardround.audit(run, canaries=20)
+
+
+@pytest.mark.parametrize("sizes", [(3,) * 6, (1,) * 6, (1, 2, 3, 1, 2, 3)])
+def test_what_comes_out_tells_of_a_canary_as_the_cohorts_noise_lets_it(sizes):
+    """Gaussians that are sqrt(1 / k) / sigma apart in a round of k hospitals, of all rounds together."""
+    config = small_config(privacy={"noise-multiplier": 2.0}, simulation={"engine": "stacked"})
+    mechanism = Mechanism(noise_multiplier=2.0, sample_rate=1.0, num_steps=1, num_rounds=6)
+    twin = run_twin(config, mechanism, num_hospitals=3, num_canaries=3000, seed=5, cohort_sizes=sizes)
+    scores = seen_by(twin, mechanism, cell_of(config.privacy))["recipient"].scores
+    right = int(((scores > 0) == twin.coins).sum())
+    expected = stats.norm.cdf(np.sqrt(sum(1 / size for size in sizes)) / 2.0 / 2)
+    assert stats.binomtest(right, 3000, expected).pvalue > 1e-3
+    assert (seen_by(twin, mechanism, cell_of(config.privacy))["recipient"].noise.chance) > 1e-3
+
+
+def test_hospitals_that_take_turns_hide_behind_their_cohort_and_nobody_else(tmp_path):
+    config = small_config(
+        federation={"num-hospitals": 4},
+        training={"num-rounds": 8, "local-steps": 1, "sample-rate": 1.0, "fraction-train": 0.5},
+        privacy={"noise-multiplier": 2.0},
+        simulation={"engine": "stacked"},
+    )
+    run = wardround.run(config, out=tmp_path / "run")
+    with open_ledger(run.folder / "ledger.sqlite", read_only=True) as ledger:
+        did = mechanisms_of(ledger.entries())
+    for name, hospital in wardround.audit(run, canaries=2000).hospitals.items():
+        found = hospital.readers["recipient"]
+        expected = stats.norm.cdf(np.sqrt(did[name].num_rounds / 2) / 2.0 / 2)
+        assert stats.binomtest(found.num_correct, found.num_canaries, expected).pvalue > 1e-3
+
+
+def test_cohorts_are_of_those_who_answered_where_that_is_known(tmp_path):
+    run = wardround.run(small_config(training={"num-rounds": 2}), out=tmp_path / "run")
+    with open_ledger(run.folder / "ledger.sqlite", read_only=True) as ledger:
+        entries = ledger.entries()
+
+    def sizes(charged, present):
+        (group,) = groups_of(charged, present)
+        return group.cohort_sizes
+
+    assert sizes(entries, {}) == (3, 3, 3, 3)  # two steps of each round
+    assert sizes(entries, {1: 3, 2: 1}) == (1, 1, 3, 3)
+    assert sizes([each for each in entries if each.hospital_id != "hospital-02"], {}) == (2, 2, 2, 2)
+
+
+def test_who_was_never_in_a_cohort_is_named_with_the_reason(tmp_path, capsys, monkeypatch):
+    config = small_config(
+        federation={"num-hospitals": 5},
+        training={"num-rounds": 2, "fraction-train": 0.2},
+        privacy={"noise-multiplier": 2.0},
+    )
+    run = wardround.run(config, out=tmp_path / "run")
+    assert command_line(monkeypatch, "audit", str(run.folder), "--canaries", "60") == 0
+    found = read_audit(run.folder)
+    assert len(found.unaudited) >= 3
+    assert not set(found.unaudited) & set(found.hospitals)
+    assert set(found.unaudited) | set(found.hospitals) == set(run.outcome.epsilon.hospitals)
+    printed, page = capsys.readouterr().out, (run.folder / "report.html").read_text()
+    for text in (printed, page):
+        assert "Not audited" in text
+        assert "no round that trained" in " ".join(text.split())
+
+
+def test_what_differs_is_told_in_as_many_digits_as_it_takes(tmp_path):
+    run = wardround.run(small_config(training={"num-rounds": 2}), out=tmp_path / "run")
+    with open_ledger(run.folder / "ledger.sqlite", read_only=True) as ledger:
+        *entries, last = ledger.entries()
+
+    def refused(**values):
+        with pytest.raises(ConfigError) as refusal:
+            mechanisms_of([*entries, replace(last, event=replace(last.event, **values))])
+        return str(refusal.value)
+
+    assert "noise multipliers 1 to 1.0000001)" in refused(noise_multiplier=1.0000001)
+    assert "sample rates 0.1 to 0.25)" in refused(sample_rate=0.25)
+    assert "(noise multipliers 0.5 to 1, steps 2 to 3)" in refused(noise_multiplier=0.5, num_steps=3)
+
+
+def test_shadow_models_are_refused_before_a_twin_is_trained_and_nothing_is_written(tmp_path, monkeypatch):
+    run = wardround.run(
+        small_config(privacy={"unit": "hospital", "target-delta": 0.01}, imbalance={"remedy": "smote"}),
+        out=tmp_path / "run",
+    )
+
+    def trained(*_, **__):
+        raise AssertionError("a twin was trained")
+
+    monkeypatch.setattr("wardround.audits.watched_runs.runs.run", trained)
+    with pytest.raises(ConfigError, match="makes records of others"):
+        wardround.audit(run, canaries=60, shadow_models=4)
+    assert not (run.folder / "audit.json").exists()
 
 
 def test_a_run_whose_noise_changed_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from wardround.audits.scores import guesses_of, log_ratios, measured_noise, rate_at
+from wardround.audits.scores import guesses_of, log_ratios, measured_noise, rate_at, rate_over_models, share_of
 
 
 def test_a_whole_batch_is_scored_by_one_gaussian_against_the_other():
@@ -58,8 +58,43 @@ def test_noise_is_measured_where_nothing_else_is():
     rng = np.random.default_rng(6)
     coins = rng.random(1000) < 0.5
     seen = 1.5 * rng.normal(size=(10, 1000)) + coins
-    ratio, (low, high) = measured_noise(seen, coins, 3.0)
-    assert ratio == pytest.approx(0.5, abs=0.02)
-    assert low < 0.5 < high
-    assert high < 0.55
+    found = measured_noise(seen, coins, 3.0)
+    assert found.ratio == pytest.approx(0.5, abs=0.02)
+    assert found.interval[0] < 0.5 < found.interval[1] < 0.55
+    assert found.chance < 1e-9
+    own = stats.chi2.cdf((seen[:, ~coins] ** 2).sum() / 1.5**2, seen[:, ~coins].size)
+    assert measured_noise(seen, coins, 1.5).chance == pytest.approx(own)
+    assert measured_noise(seen, coins, np.full(10, 1.5)).chance == pytest.approx(own)
     assert measured_noise(seen, np.ones(1000, bool), 3.0) is None
+
+
+def test_rounds_whose_noise_differs_are_weighed_as_the_best_attacker_does():
+    seen, stddev = np.array([[0.3], [0.9]]), np.array([0.5, 3.0])
+    scores = log_ratios(seen, stddev=stddev, num_steps=1, sample_rate=1.0, unused=0.0)
+    apart = stats.norm.logpdf(seen[:, 0], 1, stddev) - stats.norm.logpdf(seen[:, 0], 0, stddev)
+    assert scores == pytest.approx([apart.sum()])
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.001])
+@pytest.mark.parametrize("number", [200, 360, 420, 1000, 4000, 4800])
+def test_a_rate_goes_by_its_name_or_is_not_told(rate, number):
+    """Of exchangeable scores, the largest of n is passed by another with probability 1 / (n + 1), as at any rate."""
+    rng, coins = np.random.default_rng(1), np.arange(number) % 4 < 2
+    found = [rate_at(rng.normal(size=number), coins, rate) for _ in range(300)]
+    few = number // 4
+    assert all((each is None) == (1 / (few + 1) > 1.1 * rate) for each in found)
+    if found[0] is not None:
+        accused, unused = (sum(each.counts[place] for each in found) for place in (2, 3))
+        assert stats.binomtest(accused, unused, 1.1 * rate, alternative="greater").pvalue > 1e-3
+
+
+def test_an_interval_over_models_is_that_of_models_where_these_differ_more_than_records_do():
+    rng = np.random.default_rng(2)
+    coins = rng.random((8, 400)) < 0.5
+    alike, apart = rng.normal(size=coins.shape) + 2 * coins, np.zeros(coins.shape)
+    apart[:] = rng.normal(size=coins.shape) + 2 * coins * (np.arange(8) % 2)[:, None]
+    one, two = (rate_over_models(scores, coins, 0.01) for scores in (alike, apart))
+    independent = share_of(*one.counts[:2])[1]
+    assert one.found_interval[0] <= independent[0] < independent[1] <= one.found_interval[1]
+    assert two.found_interval[1] - two.found_interval[0] > 4 * np.diff(share_of(*two.counts[:2])[1])[0]
+    assert rate_over_models(alike[:1], coins[:1], 0.01) is None

@@ -92,7 +92,12 @@ def test_a_run_whose_bill_is_refuted_ends_with_1_and_says_why(tmp_path, capsys, 
     assert command_line(monkeypatch, "run", str(settings), "--out", str(tmp_path / "run")) == 1
     printed = capsys.readouterr()
     assert "Alarm" in printed.out
+    assert "alarm: " in printed.err
     assert "look at what draws it" in printed.err
+    assert command_line(monkeypatch, "audit", str(tmp_path / "run"), "--canaries", "200", "--json") == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["is_alarm"] is True
+    assert "alarm: " in printed.err
     assert "Alarm" in (tmp_path / "run" / "report.html").read_text()
 
 

@@ -10,7 +10,6 @@ A lower bound of 0 says that this attack found nothing, never that there is noth
 purpose: the attack (see `canaries`, `membership`).
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +17,6 @@ import numpy as np
 
 __all__ = [
     "Guesses",
-    "epsilon_from_rates",
     "epsilon_in_one_run",
     "highest_share",
     "is_refuted",
@@ -164,30 +162,6 @@ def mu_in_one_run(guesses: Guesses, significance: float) -> float:
         return is_refuted(guesses, lambda rate: float(ndtr(ndtri(rate) - mu)), significance)
 
     return _largest(refutes, _MOST_MU, _MU_TOLERANCE)
-
-
-def epsilon_from_rates(
-    *, num_found: int, num_used: int, num_accused: int, num_unused: int, delta: float, significance: float
-) -> float:
-    """Return the epsilon below which no promise with this delta is left, from one threshold that others chose.
-
-    Both shares are bounded from their own side at half the significance: t <= e^epsilon a + delta has to hold for the
-    true-positive rate t and the false-positive rate a, and 1 - a <= e^epsilon (1 - t) + delta.
-
-    Args:
-        num_found: used canaries that are said to have been used.
-        num_used: used canaries (>= 1).
-        num_accused: canaries that are said to have been used and were not.
-        num_unused: canaries that were not used (>= 1).
-        delta: of the promise.
-        significance: probability with which the bound is too large, at most.
-
-    Source: Kairouz, Oh, Viswanath 2015 (arXiv 1311.0776); Jagielski, Ullman, Oprea 2020 (arXiv 2006.07709).
-    """
-    found = lowest_share(num_found, num_used, significance / 2)
-    accused = highest_share(num_accused, num_unused, significance / 2)
-    ratios = [(found - delta, accused), (1 - accused - delta, 1 - found)]
-    return max([0.0, *(math.log(most / least) for most, least in ratios if most > 0 and least > 0)])
 
 
 def _largest(refutes: Callable[[float], bool], most: float, tolerance: float) -> float:

@@ -71,8 +71,8 @@ class Twin:
         coins: (canaries,) bool, whether each was used.
         own: (rounds, canaries) what the canary's hospital sent at its coordinate; None where the server sees sums only.
         released: (rounds, canaries) what came out of each round there.
-        own_stddev: of the noise that is billed, in what a hospital sends in a round.
-        released_stddev: of the same in what comes out.
+        own_stddev: (rounds,) of the noise that is billed, in what a hospital sends.
+        released_stddev: (rounds,) of the same in what comes out.
         unused: what the coordinate of a canary that is not used is moved by whenever it is drawn: 0 or -1.
         summary: of the twin, with a bill of its own.
     """
@@ -80,8 +80,8 @@ class Twin:
     coins: NDArray[np.bool_]
     own: _FloatArray | None
     released: _FloatArray
-    own_stddev: float
-    released_stddev: float
+    own_stddev: _FloatArray
+    released_stddev: _FloatArray
     unused: float
     summary: Summary
 
@@ -93,7 +93,15 @@ def canary_model(input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
     return nn.Sequential(layer)
 
 
-def run_twin(config: Config, mechanism: Mechanism, *, num_hospitals: int, num_canaries: int, seed: int) -> Twin:
+def run_twin(
+    config: Config,
+    mechanism: Mechanism,
+    *,
+    num_hospitals: int,
+    num_canaries: int,
+    seed: int,
+    cohort_sizes: Sequence[int] = (),
+) -> Twin:
     """Run a twin and return what attackers saw of it; nothing is left on the disk.
 
     Args:
@@ -102,6 +110,8 @@ def run_twin(config: Config, mechanism: Mechanism, *, num_hospitals: int, num_ca
         num_hospitals: of the run (>= 1); where hospitals are what is protected, every canary is one.
         num_canaries: at least so many (>= 1).
         seed: of coins, batches and noise, in 0..2**63 - 1.
+        cohort_sizes: by round of the twin, of how many hospitals' replies what comes out is the mean (1 to
+            num_hospitals); () is all of them. Where hospitals share their noise it has no meaning.
 
     Raises:
         ConfigError: the run has settings whose mechanism has no twin.
@@ -113,18 +123,20 @@ def run_twin(config: Config, mechanism: Mechanism, *, num_hospitals: int, num_ca
     changes = {"federation": {"seed": seed}, "aggregation": {"min_survivors": num_sites if cell.shares_noise else 1}}
     settings = _settings(config, mechanism, cell).change(**changes, privacy={"target_delta": _delta(config, of_each)})
     data = _canaries(coins, num_sites, unused=_unused(cell))
-    num_averaged = min(num_hospitals, num_sites)
-    seen = _Seen(of_each, 0 if cell.shares_noise else num_averaged)
+    num_averaged = np.minimum(cohort_sizes or [num_hospitals] * mechanism.num_rounds, num_sites)
+    seen = _Seen(of_each, () if cell.shares_noise else num_averaged.tolist())
     outcome = watched_run(settings, data, strategy=Watching(seen.add, needs_only_sum=cell.shares_noise))
     # How far a canary moves its coordinate in the mean that a hospital sends, or that comes out of all.
     clip = settings.privacy.max_grad_norm / (mechanism.sample_rate * of_each if cell.clips_records else 1.0)
-    stddev = mechanism.noise_multiplier * cell.clips_apart * math.sqrt(mechanism.num_steps)
+    stddev = np.full(mechanism.num_rounds, mechanism.noise_multiplier * cell.clips_apart) * math.sqrt(
+        mechanism.num_steps
+    )
     return Twin(
         coins=coins,
         own=np.array(seen.own) / clip if seen.own and config.aggregation.protocol == "plain" else None,
         released=np.array(seen.released) / (clip / num_sites if cell.shares_noise else clip),
         own_stddev=stddev,
-        released_stddev=stddev * (1.0 if cell.shares_noise else math.sqrt(num_averaged)),
+        released_stddev=stddev if cell.shares_noise else stddev * np.sqrt(num_averaged),
         unused=_unused(cell),
         summary=outcome,
     )
@@ -194,14 +206,14 @@ class _Seen:
 
     Attributes:
         of_each: canaries of a hospital.
-        num_averaged: over how many hospitals' replies what comes out of a round is summed up: those of the canary's
-            hospital and of the next ones; 0 where the sum of all replies is all that reaches a strategy.
+        num_averaged: by round, over how many hospitals' replies what comes out is summed up: those of the canary's
+            hospital and of the next ones; () where the sum of all replies is all that reaches a strategy.
         own: by round, by how much the reply of each canary's hospital moved the canary's coordinate.
         released: by round, by how much the sum of replies moved it there, or the model.
     """
 
     of_each: int
-    num_averaged: int
+    num_averaged: Sequence[int]
     own: list[_FloatArray] = field(default_factory=list)
     released: list[_FloatArray] = field(default_factory=list)
 
@@ -211,9 +223,10 @@ class _Seen:
         if not self.num_averaged:
             self.released.append(moved[0])
             return
+        number = self.num_averaged[len(self.own)]
         self.own.append(self._at_own_coordinates(moved))
-        summed = np.cumsum(np.concatenate([np.zeros_like(moved[:1]), moved, moved[: self.num_averaged - 1]]), axis=0)
-        self.released.append(self._at_own_coordinates(summed[self.num_averaged :] - summed[: len(moved)]))
+        summed = np.cumsum(np.concatenate([np.zeros_like(moved[:1]), moved, moved[: number - 1]]), axis=0)
+        self.released.append(self._at_own_coordinates(summed[number:] - summed[: len(moved)]))
 
     def _at_own_coordinates(self, by_hospital: _FloatArray) -> _FloatArray:
         """Return (canaries,) of (hospitals, canaries): what a hospital's row has at its own canaries."""

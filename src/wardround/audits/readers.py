@@ -16,15 +16,15 @@ from wardround.audits.bounds import (
     mu_in_one_run,
 )
 from wardround.audits.canaries import Mechanism, Twin
-from wardround.audits.records import CONFIDENCE, ReaderAudit
-from wardround.audits.scores import Rate, guesses_of, log_ratios, measured_noise, rate_at, share_of
+from wardround.audits.records import FoundRates, ReaderAudit
+from wardround.audits.scores import Noise, Rate, guesses_of, log_ratios, measured_noise, rate_at, share_of
 from wardround.privacy.accounting import headline_profile
 from wardround.privacy.attackers import Attacker, attacker_of, true_positive_rates
 from wardround.privacy.cells import READERS, Cell
-from wardround.privacy.profiles import Profile, gaussian_epsilon
+from wardround.privacy.profiles import EPSILONS, Profile, gaussian_epsilon
 from wardround.privacy.spending import Account
 
-__all__ = ["Bill", "Seen", "bills_of", "got", "seen_by"]
+__all__ = ["Bill", "Levels", "Seen", "bills_of", "got", "rates_found", "seen_by"]
 
 _CLEAREST = 0.1
 """Share of the canaries that an attacker guesses where canaries may share anything: fixed before anything is seen."""
@@ -39,6 +39,24 @@ class Bill:
     attacker: Attacker
     profile: Profile
 
+    def false_rate_of(self, found: float) -> float:
+        """Return the smallest false-positive rate at which the bill allows a true-positive rate in [0, 1]."""
+        growth, deltas = np.exp(EPSILONS), self.profile.deltas
+        return max(0.0, float(((found - deltas) / growth).max()), float((1 - deltas - growth * (1 - found)).max()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """How often chance alone may say too much of one view of one twin.
+
+    Attributes:
+        false_alarm: that a bill which holds raises an alarm, at most.
+        too_large: that a lower bound is too large, at most.
+    """
+
+    false_alarm: float
+    too_large: float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Seen:
@@ -47,12 +65,12 @@ class Seen:
     Attributes:
         coins: (canaries,) whether each was used.
         scores: (canaries,) log-likelihood ratios for use.
-        noise: measured at canaries that were not used, with its interval; None where it can't be measured.
+        noise: measured at canaries that were not used; None where it can't be measured.
     """
 
     coins: NDArray[np.bool_]
     scores: NDArray[np.float64]
-    noise: tuple[float, tuple[float, float]] | None
+    noise: Noise | None
 
 
 def bills_of(account: Account) -> dict[str, dict[str, Bill]]:
@@ -74,7 +92,7 @@ def seen_by(twin: Twin, mechanism: Mechanism, cell: Cell) -> dict[str, Seen | No
     Another hospital knows its own share of the noise, which is not taken out here: what it gets is under-stated.
     """
 
-    def seen(shown: NDArray[np.float64], stddev: float) -> Seen:
+    def seen(shown: NDArray[np.float64], stddev: NDArray[np.float64]) -> Seen:
         scores = log_ratios(
             shown,
             stddev=stddev,
@@ -82,7 +100,9 @@ def seen_by(twin: Twin, mechanism: Mechanism, cell: Cell) -> dict[str, Seen | No
             sample_rate=mechanism.sample_rate,
             unused=twin.unused,
         )
-        noise = None if twin.unused else measured_noise(shown, twin.coins, stddev)
+        # What a canary that is not used adds is known where it is drawn whenever it can be.
+        is_known = not twin.unused or mechanism.sample_rate == 1
+        noise = measured_noise(shown - twin.unused * mechanism.num_steps, twin.coins, stddev) if is_known else None
         return Seen(coins=twin.coins, scores=scores, noise=noise)
 
     released = seen(twin.released, twin.released_stddev)
@@ -91,70 +111,94 @@ def seen_by(twin: Twin, mechanism: Mechanism, cell: Cell) -> dict[str, Seen | No
     return {reader: view if cell.noise_against(reader, 1.0, 2) else None for reader, view in views.items()}
 
 
-def got(seen: Seen | None, bill: Bill, most_false_alarms: float) -> ReaderAudit:
+def got(seen: Seen | None, bill: Bill, levels: Levels) -> ReaderAudit:
     """Return what a reader got, beside what it may get.
 
-    A bound that chance alone may have carried over the bill is none: it is no larger unless the bill is refuted, which
-    happens to one that holds with a probability of `most_false_alarms` at most.
+    A bound that chance alone may have carried over the bill is none: it is no larger unless the bill is refuted.
     """
     if seen is None:
         return ReaderAudit(epsilon=bill.epsilon, epsilon_lower=None)
-    most = bill.attacker.figures
     guesses = guesses_of(seen.scores, seen.coins)
     right, right_interval = share_of(guesses.num_correct, guesses.num_guesses)
     one_percent, tenth = rate_at(seen.scores, seen.coins, 0.01), rate_at(seen.scores, seen.coins, 0.001)
-    is_refuted = _is_refuted(guesses, one_percent, bill, most_false_alarms)
+    # Guesses, canaries that are found, and noise may each raise a false alarm in a third of the cases.
+    third = levels.false_alarm / 3
+    is_refuted = _is_refuted(guesses, one_percent, bill, third)
     lower, one_run, anything = (
-        epsilon if is_refuted else min(epsilon, bill.epsilon) for epsilon in _lower_bounds(seen, bill.target_delta)
+        epsilon if is_refuted else min(epsilon, bill.epsilon)
+        for epsilon in _lower_bounds(seen, bill.target_delta, levels.too_large)
     )
     return ReaderAudit(
         epsilon=bill.epsilon,
         epsilon_lower=lower,
         epsilon_lower_one_run=one_run,
         epsilon_lower_any=anything,
-        mu_lower=mu_if_independent(guesses, 1 - CONFIDENCE),
+        mu_lower=mu_if_independent(guesses, levels.too_large),
         mu=bill.attacker.nearest_mu,
         num_canaries=guesses.num_canaries,
         num_correct=guesses.num_correct,
         coin_toss_accuracy=right,
         coin_toss_interval=right_interval,
-        coin_toss_most=most.coin_toss_accuracy,
-        tpr_at_fpr_1_percent=one_percent.found,
-        tpr_at_fpr_1_percent_interval=one_percent.found_interval,
-        tpr_at_fpr_1_percent_most=most.tpr_at_fpr_1_percent,
-        tpr_at_fpr_01_percent=tenth.found,
-        tpr_at_fpr_01_percent_interval=tenth.found_interval,
-        tpr_at_fpr_01_percent_most=most.tpr_at_fpr_01_percent,
-        noise=seen.noise[0] if seen.noise else None,
-        noise_interval=seen.noise[1] if seen.noise else None,
+        coin_toss_most=bill.attacker.figures.coin_toss_accuracy,
+        found=rates_found(one_percent, tenth),
+        tpr_at_fpr_1_percent_most=bill.attacker.figures.tpr_at_fpr_1_percent,
+        tpr_at_fpr_01_percent_most=bill.attacker.figures.tpr_at_fpr_01_percent,
+        noise=None if seen.noise is None else seen.noise.ratio,
+        noise_interval=None if seen.noise is None else seen.noise.interval,
+        is_noise_low=seen.noise is not None and seen.noise.chance < third,
         is_refuted=is_refuted,
     )
 
 
-def _is_refuted(guesses: Guesses, rate: Rate, bill: Bill, most_false_alarms: float) -> bool:
+def rates_found(one_percent: Rate | None, tenth: Rate | None) -> FoundRates:
+    """Return what is reported of thresholds of 1 % and 0.1 %."""
+    found, found_interval, accused, accused_interval = _told(one_percent)
+    at_tenth = _told(tenth)
+    return FoundRates(
+        tpr_at_fpr_1_percent=found,
+        tpr_at_fpr_1_percent_interval=found_interval,
+        measured_fpr_1_percent=accused,
+        measured_fpr_1_percent_interval=accused_interval,
+        tpr_at_fpr_01_percent=at_tenth[0],
+        tpr_at_fpr_01_percent_interval=at_tenth[1],
+        measured_fpr_01_percent=at_tenth[2],
+        measured_fpr_01_percent_interval=at_tenth[3],
+    )
+
+
+_Interval = tuple[float, float]
+
+
+def _told(rate: Rate | None) -> tuple[float | None, _Interval | None, float | None, _Interval | None]:
+    if rate is None:
+        return None, None, None, None
+    return rate.found, rate.found_interval, rate.accused, rate.accused_interval
+
+
+def _is_refuted(guesses: Guesses, rate: Rate | None, bill: Bill, most_false_alarms: float) -> bool:
     """Return whether right guesses, or used canaries that are found, are more than the bill allows, beyond chance.
 
-    Both are of independent canaries. The first have the accuracy that the bill allows at most. The second are found at
-    most as often as it allows at a false-positive rate, for which stands the largest one that those who were falsely
-    accused leave possible. Each may raise a false alarm in half of the cases.
+    Both are of independent canaries, and each may raise a false alarm with the probability. The first have the accuracy
+    that the bill allows at most. The second are found at most as often as it allows at a false-positive rate, for which
+    stands the largest one that those who were falsely accused leave possible.
     """
     from scipy.stats import binom
 
-    half = most_false_alarms / 2
-    if binom.sf(guesses.num_correct - 1, guesses.num_guesses, bill.attacker.figures.coin_toss_accuracy) < half:
+    allowed = bill.attacker.figures.coin_toss_accuracy
+    if binom.sf(guesses.num_correct - 1, guesses.num_guesses, allowed) < most_false_alarms:
         return True
-    found, used, accused, unused = rate.counts
-    if not (used and unused):
+    if rate is None:
         return False
-    allowed = true_positive_rates(bill.profile, np.array([highest_share(accused, unused, half / 2)]))[0]
-    return bool(binom.sf(found - 1, used, allowed) < half / 2)
+    found, used, accused, unused = rate.counts
+    most = np.array([highest_share(accused, unused, most_false_alarms / 2)])
+    return bool(binom.sf(found - 1, used, true_positive_rates(bill.profile, most)[0]) < most_false_alarms / 2)
 
 
-def _lower_bounds(seen: Seen, target_delta: float) -> tuple[float, float, float]:
+def _lower_bounds(seen: Seen, target_delta: float, too_large: float) -> tuple[float, float, float]:
     """Return epsilons that are spent at least, each assuming less than the one before (see `bounds`)."""
-    alpha, clearest = 1 - CONFIDENCE, guesses_of(seen.scores, seen.coins, _CLEAREST)
+    clearest = guesses_of(seen.scores, seen.coins, _CLEAREST)
     return (
-        gaussian_epsilon(mu_if_independent(guesses_of(seen.scores, seen.coins), alpha), target_delta),
-        gaussian_epsilon(mu_in_one_run(clearest, alpha), target_delta),
-        epsilon_in_one_run(clearest, target_delta, alpha),
+        gaussian_epsilon(mu_if_independent(guesses_of(seen.scores, seen.coins), too_large), target_delta),
+        gaussian_epsilon(mu_in_one_run(clearest, too_large), target_delta),
+        epsilon_in_one_run(clearest, target_delta, too_large),
     )

@@ -13,6 +13,7 @@ __all__ = [
     "CONFIDENCE",
     "AttackResult",
     "Audit",
+    "FoundRates",
     "HospitalAudit",
     "Membership",
     "ReaderAudit",
@@ -24,8 +25,35 @@ AUDIT = "audit.json"
 """The file's name in a run's folder."""
 
 CONFIDENCE = 0.95
-"""Of every lower bound and interval by itself: in one of twenty cases of chance alone it is off. The largest of many,
-as of all hospitals and readers, is off more often."""
+"""Of all lower bounds of readers together, and so of the largest: chance alone makes one of them too large in one of
+twenty audits at most. Of real records likewise, and of every other interval by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundRates:
+    """Shares that are found by thresholds which others chose; None where too few chose, or were there to be found.
+
+    Attributes:
+        tpr_at_fpr_1_percent: share of those that were used who are found, by a threshold above which 1 % of the others
+            are expected.
+        tpr_at_fpr_1_percent_interval: its 95 % interval.
+        measured_fpr_1_percent: share of the others who were falsely accused by it.
+        measured_fpr_1_percent_interval: its 95 % interval.
+        tpr_at_fpr_01_percent: the same at 0.1 %, and the next three likewise.
+    """
+
+    tpr_at_fpr_1_percent: float | None = json_field(key="tpr_at_fpr_0.01", default=None)
+    tpr_at_fpr_1_percent_interval: tuple[float, ...] | None = json_field(key="tpr_at_fpr_0.01_interval", default=None)
+    measured_fpr_1_percent: float | None = json_field(key="measured_fpr_0.01", default=None)
+    measured_fpr_1_percent_interval: tuple[float, ...] | None = json_field(
+        key="measured_fpr_0.01_interval", default=None
+    )
+    tpr_at_fpr_01_percent: float | None = json_field(key="tpr_at_fpr_0.001", default=None)
+    tpr_at_fpr_01_percent_interval: tuple[float, ...] | None = json_field(key="tpr_at_fpr_0.001_interval", default=None)
+    measured_fpr_01_percent: float | None = json_field(key="measured_fpr_0.001", default=None)
+    measured_fpr_01_percent_interval: tuple[float, ...] | None = json_field(
+        key="measured_fpr_0.001_interval", default=None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +73,12 @@ class ReaderAudit:
         coin_toss_accuracy: share of right guesses.
         coin_toss_interval: its 95 % interval.
         coin_toss_most: what the bill allows.
-        tpr_at_fpr_1_percent: share of used canaries that are found while about 1 % of the others are falsely accused.
-        tpr_at_fpr_1_percent_interval: its 95 % interval.
-        tpr_at_fpr_1_percent_most: what the bill allows.
-        tpr_at_fpr_01_percent: the same at 0.1 %, and the next two likewise.
+        found: of canaries that were used, while others are falsely accused.
+        tpr_at_fpr_1_percent_most: what the bill allows at 1 %.
+        tpr_at_fpr_01_percent_most: at 0.1 %.
         noise: measured, relative to what is billed; None where it can't be measured.
         noise_interval: its 99.9 % interval.
+        is_noise_low: whether so little noise is beyond chance.
         is_refuted: whether so many right guesses are beyond what the bill allows by chance.
     """
 
@@ -65,38 +93,35 @@ class ReaderAudit:
     coin_toss_accuracy: float | None = None
     coin_toss_interval: tuple[float, ...] | None = None
     coin_toss_most: float | None = None
-    tpr_at_fpr_1_percent: float | None = json_field(key="tpr_at_fpr_0.01", default=None)
-    tpr_at_fpr_1_percent_interval: tuple[float, ...] | None = json_field(key="tpr_at_fpr_0.01_interval", default=None)
+    found: FoundRates = json_field(is_inline=True, default=FoundRates())
     tpr_at_fpr_1_percent_most: float | None = json_field(key="tpr_at_fpr_0.01_most", default=None)
-    tpr_at_fpr_01_percent: float | None = json_field(key="tpr_at_fpr_0.001", default=None)
-    tpr_at_fpr_01_percent_interval: tuple[float, ...] | None = json_field(key="tpr_at_fpr_0.001_interval", default=None)
     tpr_at_fpr_01_percent_most: float | None = json_field(key="tpr_at_fpr_0.001_most", default=None)
     noise: float | None = None
     noise_interval: tuple[float, ...] | None = None
+    is_noise_low: bool = False
     is_refuted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackResult:
-    """What one attack on the run's model got, of records of one hospital.
+    """What one attack on models got, of patients of one hospital.
 
     Attributes:
-        auc: of its scores: how often a used record stands above one that was not, in [0, 1].
-        tpr_at_fpr_1_percent: share of used records that are found while about 1 % of the others are falsely accused.
-        tpr_at_fpr_1_percent_interval: its 95 % interval.
-        tpr_at_fpr_01_percent: the same at 0.1 %.
-        tpr_at_fpr_01_percent_interval: its 95 % interval.
-        epsilon_lower: that the best of three thresholds shows, which other records chose; nothing is assumed of the
-            promise's shape.
-        is_refuted: whether the bill of whoever receives the model is less than that, beyond chance.
+        auc: of its scores: how often a used patient stands above one who was not, in [0, 1].
+        num_guesses: of coins, half of those that there are, the clearest.
+        num_correct: how many of them were right.
+        found: of patients who were used, while others are falsely accused; intervals are of other models, too.
+        epsilon_lower: that so many right guesses show at least, whatever they share and whatever the promise's shape;
+            None where the bill is not of what one record changes.
+        is_refuted: whether so many right guesses are more than the bill of whoever receives the model allows, beyond
+            chance.
     """
 
     auc: float
-    tpr_at_fpr_1_percent: float = json_field(key="tpr_at_fpr_0.01")
-    tpr_at_fpr_1_percent_interval: tuple[float, ...] = json_field(key="tpr_at_fpr_0.01_interval")
-    tpr_at_fpr_01_percent: float = json_field(key="tpr_at_fpr_0.001")
-    tpr_at_fpr_01_percent_interval: tuple[float, ...] = json_field(key="tpr_at_fpr_0.001_interval")
-    epsilon_lower: float
+    num_guesses: int
+    num_correct: int
+    found: FoundRates = json_field(is_inline=True, default=FoundRates())
+    epsilon_lower: float | None
     is_refuted: bool = False
 
 
@@ -105,13 +130,15 @@ class Membership:
     """What whoever receives the model tells of a hospital's real records, by shadow models.
 
     Attributes:
-        num_models: that were trained, each attacked with the others.
-        num_records: of the hospital.
+        num_models: that were trained.
+        num_attacked: of these, with the others as shadows.
+        num_records: of the hospital, or patients where some have several.
         attacks: by name, "lira" and "rmia"; where there are classes "mislabelled" too, of one model more, and of
-            half of the records, which have wrong labels there.
+            half of the patients, who have wrong labels there.
     """
 
     num_models: int
+    num_attacked: int
     num_records: int
     attacks: Mapping[str, AttackResult]
 
@@ -184,7 +211,7 @@ class Audit:
     """What audit.json holds.
 
     Attributes:
-        epsilon_lower: the largest of the hospitals'.
+        epsilon_lower: the largest of the hospitals' and readers'; the confidence is of that.
         epsilon: the bill of the hospital and the reader that it is of.
         confidence: of lower bounds and intervals.
         num_canaries: asked for, of hospitals that did the same together.
@@ -193,6 +220,7 @@ class Audit:
         suspicions: sentences on what may be wrong; none without alarm.
         seconds: it took.
         hospitals: by name.
+        unaudited: by name, why a hospital is not among them.
         reconstruction: of made-up records; None where it was not asked for.
     """
 
@@ -205,4 +233,5 @@ class Audit:
     suspicions: tuple[str, ...]
     seconds: float
     hospitals: Mapping[str, HospitalAudit]
+    unaudited: Mapping[str, str] = json_field(lacking={})
     reconstruction: Reconstruction | None = json_field(default=None, is_left_out=True)

@@ -3,6 +3,7 @@
 Left out on purpose: what follows from guesses (see `bounds`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,21 @@ from numpy.typing import NDArray
 
 from wardround.audits.bounds import Guesses, highest_share, lowest_share
 
-__all__ = ["Rate", "guesses_of", "log_ratios", "measured_noise", "rate_at", "share_of"]
+__all__ = [
+    "Noise",
+    "Rate",
+    "guesses_of",
+    "log_ratios",
+    "measured_noise",
+    "rate_at",
+    "rate_over_models",
+    "share_of",
+]
 
 _FloatArray = NDArray[np.float64]
 _LEAST_STDDEV = 1e-9
+_ROUNDED = 1.1
+"""A threshold of a rate up to so many times what was asked for still goes by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +34,7 @@ class Rate:
 
     Attributes:
         found: of those that were used, in [0, 1].
-        found_interval: 95 % interval of Clopper and Pearson.
+        found_interval: its 95 % interval.
         accused: of those that were not.
         accused_interval: likewise.
         counts: found, used, accused and not used, as numbers.
@@ -35,7 +47,24 @@ class Rate:
     counts: tuple[int, int, int, int]
 
 
-def log_ratios(seen: _FloatArray, *, stddev: float, num_steps: int, sample_rate: float, unused: float) -> _FloatArray:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Noise that was measured, as a share of what is billed, of standard deviations.
+
+    Attributes:
+        ratio: of the two.
+        interval: its 99.9 % interval, if noise is Gaussian and independent.
+        chance: that so little is measured where there is as much as is billed.
+    """
+
+    ratio: float
+    interval: tuple[float, float]
+    chance: float
+
+
+def log_ratios(
+    seen: _FloatArray, *, stddev: float | _FloatArray, num_steps: int, sample_rate: float, unused: float
+) -> _FloatArray:
     """Return the logarithm of the likelihood ratio that each canary was used to that it was not, (canaries,).
 
     In a round a canary is drawn K times of `num_steps`, each time with probability `sample_rate`; then its coordinate
@@ -44,7 +73,7 @@ def log_ratios(seen: _FloatArray, *, stddev: float, num_steps: int, sample_rate:
 
     Args:
         seen: (rounds, canaries), in what a canary moves its coordinate by whenever it is drawn.
-        stddev: of the noise of a round, in the same unit (>= 0).
+        stddev: of the noise of every round, or of each, (rounds,), in the same unit (>= 0).
         num_steps: of a round (>= 1).
         sample_rate: in (0, 1].
         unused: where a canary pulls that is not used.
@@ -54,13 +83,16 @@ def log_ratios(seen: _FloatArray, *, stddev: float, num_steps: int, sample_rate:
 
     drawn = np.arange(num_steps + 1)
     weights = binom.logpmf(drawn, num_steps, sample_rate)
-    spread = max(stddev, _LEAST_STDDEV)
+    spreads = np.broadcast_to(np.maximum(stddev, _LEAST_STDDEV), len(seen))
 
-    def likelihood(pull: float) -> _FloatArray:
-        apart = (seen[:, :, None] - pull * drawn) / spread
-        return np.asarray(logsumexp(weights - apart**2 / 2, axis=2))
+    def likelihood(shown: _FloatArray, pull: float, spread: float) -> _FloatArray:
+        apart = (shown[:, None] - pull * drawn) / spread
+        return np.asarray(logsumexp(weights - apart**2 / 2, axis=1))
 
-    return np.asarray((likelihood(1.0) - likelihood(unused)).sum(axis=0))
+    scores = np.zeros(seen.shape[1])
+    for shown, spread in zip(seen, spreads.tolist(), strict=True):  # all rounds at once may be more than memory holds
+        scores += likelihood(shown, 1.0, spread) - likelihood(shown, unused, spread)
+    return scores
 
 
 def guesses_of(scores: _FloatArray, coins: NDArray[np.bool_], share: float = 1.0) -> Guesses:
@@ -77,49 +109,88 @@ def guesses_of(scores: _FloatArray, coins: NDArray[np.bool_], share: float = 1.0
     return Guesses(num_canaries=len(scores), num_guesses=number, num_correct=int(right.sum()))
 
 
-def rate_at(scores: _FloatArray, coins: NDArray[np.bool_], false_positive_rate: float) -> Rate:
-    """Return what a threshold finds that accuses at most such a share wrongly of every other canary, of the rest.
+def rate_at(scores: _FloatArray, coins: NDArray[np.bool_], false_positive_rate: float) -> Rate | None:
+    """Return what a threshold finds that accuses such a share of the others falsely; None where too few choose it.
 
-    It is the smallest that does so among the canaries at even places, and is tried on those at odd ones.
+    Canaries at even places choose it, and it is tried on those at odd ones. Above the k-th largest of n scores of
+    canaries that were not used another such score stands with probability k / (n + 1), which is to be at most the rate;
+    the largest of all serves where that is nearly so.
 
     Args:
         scores: (canaries,) the higher, the more speaks for a canary's use.
         coins: (canaries,) whether each was used.
         false_positive_rate: in (0, 1).
     """
-    choosing, trying = slice(0, None, 2), slice(1, None, 2)
-    unused = np.sort(scores[choosing][~coins[choosing]])[::-1]
-    allowed = int(false_positive_rate * len(unused))
-    threshold = unused[allowed] if allowed < len(unused) else -np.inf
-    said, used = scores[trying] > threshold, coins[trying]
-    counts = int((said & used).sum()), int(used.sum()), int((said & ~used).sum()), int((~used).sum())
-    (found, found_interval), (accused, accused_interval) = share_of(*counts[:2]), share_of(*counts[2:])
+    counts = _counts(scores[None], coins[None], false_positive_rate)
+    if counts is None:
+        return None
+    parts = counts.sum(axis=1).tolist()
+    return _rate(parts, share_of(*parts[:2])[1], share_of(*parts[2:])[1])
+
+
+def rate_over_models(scores: _FloatArray, coins: NDArray[np.bool_], false_positive_rate: float) -> Rate | None:
+    """Return the same of (models, records), all of a record at one place; None of one model, which is no sample.
+
+    Records of one model share its noise: an interval is the wider, at either end, of that of independent records and
+    of Student's over models.
+    """
+    counts = _counts(scores, coins, false_positive_rate) if len(scores) > 1 else None
+    if counts is None:
+        return None
+    parts = counts.sum(axis=1).tolist()
+    return _rate(parts, _over_models(counts[0], counts[1]), _over_models(counts[2], counts[3]))
+
+
+def _counts(scores: _FloatArray, coins: NDArray[np.bool_], false_positive_rate: float) -> NDArray[np.int64] | None:
+    """Return how many are found, used, accused and not used, (4, models), at odd places of (models, records)."""
+    unused = np.sort(scores[:, ::2][~coins[:, ::2]])[::-1]
+    rank = int(false_positive_rate * (len(unused) + 1) * (1 + 1e-12)) or 1
+    if rank > _ROUNDED * false_positive_rate * (len(unused) + 1):
+        return None
+    said, used = scores[:, 1::2] > unused[rank - 1], coins[:, 1::2]
+    return np.array([each.sum(axis=1) for each in (said & used, used, said & ~used, ~used)])
+
+
+def _rate(counts: Sequence[int], found: tuple[float, float], accused: tuple[float, float]) -> Rate | None:
+    parts = int(counts[0]), int(counts[1]), int(counts[2]), int(counts[3])
+    if not (parts[1] and parts[3]):
+        return None
     return Rate(
-        found=found,
-        found_interval=found_interval,
-        accused=accused,
-        accused_interval=accused_interval,
-        counts=counts,
+        found=parts[0] / parts[1],
+        found_interval=found,
+        accused=parts[2] / parts[3],
+        accused_interval=accused,
+        counts=parts,
     )
 
 
-def measured_noise(
-    seen: _FloatArray, coins: NDArray[np.bool_], stddev: float
-) -> tuple[float, tuple[float, float]] | None:
-    """Return the noise seen at the coordinates of canaries that were not used, relative to what is billed.
+def _over_models(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> tuple[float, float]:
+    from scipy.stats import t
 
-    Returns:
-        The ratio of standard deviations, and its 99.9 % interval if noise is Gaussian and independent; None where no
-        noise is billed or every canary was used.
+    _, (low, high) = share_of(int(parts.sum()), int(wholes.sum()))
+    shares = parts[wholes > 0] / wholes[wholes > 0]
+    if len(shares) < 2:
+        return 0.0, 1.0
+    width = float(t.ppf(0.975, len(shares) - 1)) * float(shares.std(ddof=1)) / len(shares) ** 0.5
+    return max(0.0, min(low, shares.mean() - width)), min(1.0, max(high, shares.mean() + width))
+
+
+def measured_noise(seen: _FloatArray, coins: NDArray[np.bool_], stddev: float | _FloatArray) -> Noise | None:
+    """Return the noise seen at the coordinates of canaries that were not used; None where none is billed or all were.
+
+    Args:
+        seen: (rounds, canaries), less what such a canary moves its coordinate by.
+        coins: (canaries,) whether each was used.
+        stddev: that is billed, of every round or of each, (rounds,) (>= 0).
     """
     from scipy.stats import chi2
 
-    alone = seen[:, ~coins]
-    if not alone.size or stddev <= 0:
+    alone, billed = seen[:, ~coins], np.broadcast_to(stddev, len(seen))[:, None]
+    if not alone.size or billed.min() <= 0:
         return None
-    total, number = float((alone**2).sum()) / stddev**2, alone.size
+    total, number = float(((alone / billed) ** 2).sum()), alone.size
     low, high = (total / float(chi2.ppf(level, number)) for level in (0.9995, 0.0005))
-    return (total / number) ** 0.5, (low**0.5, high**0.5)
+    return Noise(ratio=(total / number) ** 0.5, interval=(low**0.5, high**0.5), chance=float(chi2.cdf(total, number)))
 
 
 def share_of(part: int, whole: int) -> tuple[float, tuple[float, float]]:

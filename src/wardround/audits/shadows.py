@@ -2,42 +2,35 @@
 
 A record that is left out is drawn and counted like any other, and has no part in any sum: its data set is the neighbour
 of the one with it, by the relation of the bill. What is attacked is the model that comes out, as whoever receives it
-has it. Left out on purpose: the attacks (see `membership`).
+has it. Left out on purpose: the attacks (see `members`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.audits.bounds import epsilon_from_rates
-from wardround.audits.membership import lira, rmia, sureness
-from wardround.audits.readers import Bill
-from wardround.audits.records import CONFIDENCE, AttackResult, Membership
-from wardround.audits.scores import Rate, rate_at
+from wardround.audits.membership import sureness
 from wardround.audits.watched_runs import watched_run
 from wardround.config import FEWEST_MODELS, Config, check_scores_of_shadows
 from wardround.datasets import FederatedData, load_federation
 from wardround.datasets.records import SURVIVAL, HospitalData
 from wardround.errors import ConfigError
-from wardround.scores import macro_auc
 from wardround.streams import SetUp, stream
 
-__all__ = ["Shadows", "attack_models", "mislabel", "train_shadows"]
-
-_ATTACKS = {"lira": lira, "rmia": rmia}
+__all__ = ["Shadows", "mislabel", "train_shadows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shadows:
-    """What models are sure of, and which records each was trained on.
+    """What models are sure of, and which patients each was trained on.
 
     Attributes:
-        sure: (models, rows) as `membership.sureness` has it.
-        used: (models, rows), whether the row's record was.
-        hospitals: (rows,) the place of each row's hospital among the names.
+        sure: (models, patients) as `membership.sureness` has it; of a patient with several rows, their mean.
+        used: (models, patients), whether the patient was.
+        hospitals: (patients,) the place of each patient's hospital among the names.
         names: of the hospitals.
         has_classes: whether labels are classes.
     """
@@ -65,7 +58,7 @@ def train_shadows(config: Config, *, num_models: int, seed: int) -> Shadows:
     for number in range(num_models):
         coins = [_coins(each, seed, number) for each in federation.hospitals]
         sure.append(_sureness_of(settings, _half(federation, coins))[-1])
-        used.append(_by_row(federation, coins))
+        used.append(np.concatenate(coins))
     return Shadows(
         sure=np.array(sure),
         used=np.array(used),
@@ -75,38 +68,12 @@ def train_shadows(config: Config, *, num_models: int, seed: int) -> Shadows:
     )
 
 
-def attack_models(
-    shadows: Shadows, mislabelled: Shadows | None, bills: Mapping[str, Bill], most_false_alarms: float
-) -> dict[str, Membership]:
-    """Return by hospital what attacks on every model get, each with the others as shadows, and input canaries.
-
-    Args:
-        shadows: at least FEWEST_MODELS of them.
-        mislabelled: of `mislabel`; None where labels are no classes.
-        bills: of whoever receives the model, by hospital.
-        most_false_alarms: probability of an alarm where all bills hold.
-    """
-    attacks = {name: (shadows, attack(shadows.sure, shadows.used)) for name, attack in _ATTACKS.items()}
-    if mislabelled is not None:
-        attacks["mislabelled"] = mislabelled, mislabelled.sure
-    most = most_false_alarms / (len(attacks) * len(shadows.names))
-    found = {}
-    for place, name in enumerate(shadows.names):
-        results = {}
-        for attack, (attacked, scores) in attacks.items():
-            own = attacked.hospitals == place
-            results[attack] = _result(*_apart(scores[:, own], attacked.used[:, own]), bills[name], most)
-        num_records = int((shadows.hospitals == place).sum())
-        found[name] = Membership(num_models=len(shadows.sure), num_records=num_records, attacks=results)
-    return found
-
-
 def mislabel(config: Config, *, seed: int) -> Shadows:
     """Train one model on wrong labels of half of the records, and return how much surer it became of them.
 
-    The other half of each hospital's records is left as it is. Of those with wrong labels, input canaries, a coin says
-    which have a part; the model is otherwise trained as in `train_shadows`. There is one model, whose rows of records
-    that are no canaries are left out of what is returned.
+    The other half of each hospital's patients is left as it is. Of those with wrong labels, input canaries, a coin says
+    which have a part; the model is otherwise trained as in `train_shadows`. There is one model, and patients who are
+    no canaries are left out of what is returned.
 
     Raises:
         ConfigError: see `train_shadows`; or labels are not classes.
@@ -127,7 +94,7 @@ def mislabel(config: Config, *, seed: int) -> Shadows:
         wrong = (each.train_labels + 1) % len(federation.class_names)
         hospitals.append(replace(each, train_labels=np.where(_of_rows(each, own), wrong, each.train_labels)))
     before, *_, after = _sureness_of(settings, _half(replace(federation, hospitals=tuple(hospitals)), coins))
-    are_canaries, used = _by_row(federation, chosen), _by_row(federation, coins)
+    are_canaries, used = np.concatenate(chosen), np.concatenate(coins)
     return Shadows(
         sure=(after - before)[None, are_canaries],
         used=used[None, are_canaries],
@@ -156,8 +123,8 @@ def _attackable(config: Config, num_models: int) -> tuple[FederatedData, Config]
 
 
 def _places(federation: FederatedData) -> NDArray[np.int64]:
-    """Return the place of each training row's hospital."""
-    sizes = [len(each.train_labels) for each in federation.hospitals]
+    """Return the place of each patient's hospital."""
+    sizes = [each.num_train for each in federation.hospitals]
     return np.repeat(np.arange(len(sizes)), sizes)
 
 
@@ -182,11 +149,6 @@ def _coins(hospital: HospitalData, seed: int, number: int) -> NDArray[np.bool_]:
     return stream(seed, SetUp.SHADOWS, number, hospital.hospital_id).random(hospital.num_train) < 0.5
 
 
-def _by_row(federation: FederatedData, of_records: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Return what each hospital's records have for all training rows, hospital by hospital."""
-    return np.concatenate([_of_rows(each, own) for each, own in zip(federation.hospitals, of_records, strict=True)])
-
-
 def _of_rows(hospital: HospitalData, of_records: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return of_records if hospital.train_owners is None else of_records[hospital.train_owners]
 
@@ -207,56 +169,19 @@ def _half(federation: FederatedData, coins: Sequence[NDArray[np.bool_]]) -> Fede
 
 
 def _sureness_of(settings: Config, federation: FederatedData) -> list[NDArray[np.float64]]:
-    """Return what the models of a run, before and after, are sure of, of every test row, hospital by hospital."""
+    """Return what the models of a run, before and after, are sure of, of every patient, hospital by hospital."""
     num_rows = sum(len(each.test_labels) for each in federation.hospitals)
+    of_each = [
+        np.arange(each.num_train) if each.test_owners is None else each.test_owners for each in federation.hospitals
+    ]
+    before = np.cumsum([0, *(each.num_train for each in federation.hospitals)])
+    patients = np.concatenate([own + first for own, first in zip(of_each, before, strict=False)])
     seen: list[NDArray[np.float64]] = []
 
     def keep(values: NDArray[Any], labels: NDArray[Any]) -> float:
         if len(labels) == num_rows:  # of all hospitals, in their order, and not of one of them
-            seen.append(sureness(values, labels))
+            seen.append(np.bincount(patients, sureness(values, labels)) / np.bincount(patients))
         return 0.0
 
     watched_run(settings, federation, metrics={"sureness": keep})
     return seen
-
-
-def _apart(scores: NDArray[np.float64], used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return scores and coins, in which all of a record's stand at even places or all at odd ones.
-
-    So a threshold that even places chose is tried on other records; the last of an odd number of them is left out.
-    """
-    even = scores.shape[1] - scores.shape[1] % 2
-    return scores[:, :even].reshape(-1), used[:, :even].reshape(-1)
-
-
-def _result(scores: NDArray[np.float64], coins: NDArray[np.bool_], bill: Bill, most_false: float) -> AttackResult:
-    one_percent, tenth = rate_at(scores, coins, 0.01), rate_at(scores, coins, 0.001)
-    rates = (one_percent, rate_at(scores, coins, 0.1), rate_at(scores, coins, 0.5))
-    lower, strict = (_shown_by(rates, bill.target_delta, alpha) for alpha in (1 - CONFIDENCE, most_false))
-    return AttackResult(
-        auc=macro_auc(np.stack([-scores, scores], axis=1), coins.astype(np.int64)),
-        tpr_at_fpr_1_percent=one_percent.found,
-        tpr_at_fpr_1_percent_interval=one_percent.found_interval,
-        tpr_at_fpr_01_percent=tenth.found,
-        tpr_at_fpr_01_percent_interval=tenth.found_interval,
-        epsilon_lower=lower if strict > bill.epsilon else min(lower, bill.epsilon),
-        is_refuted=strict > bill.epsilon,
-    )
-
-
-def _shown_by(rates: Sequence[Rate], delta: float, significance: float) -> float:
-    """Return the epsilon that the best of some thresholds shows, each at its share of the significance."""
-    lower = 0.0
-    for rate in rates:
-        found, used, accused, unused = rate.counts
-        if used and unused:
-            shown = epsilon_from_rates(
-                num_found=found,
-                num_used=used,
-                num_accused=accused,
-                num_unused=unused,
-                delta=delta,
-                significance=significance / len(rates),
-            )
-            lower = max(lower, shown)
-    return lower

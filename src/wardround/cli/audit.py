@@ -43,4 +43,4 @@ def audit(
 
         print_audit(found, run_dir, console())
     if found.is_alarm:
-        raise WardroundError("; ".join(found.suspicions))
+        raise WardroundError("alarm: " + "; ".join(found.suspicions))

@@ -138,7 +138,7 @@ def _finish(finished: "Run", as_json: bool) -> None:
         print_summary(finished.folder, console())
     outcome, audit = finished.outcome, read_audit(finished.folder)
     if audit is not None and audit.is_alarm:
-        raise WardroundError("; ".join(audit.suspicions))
+        raise WardroundError("alarm: " + "; ".join(audit.suspicions))
     if outcome.status == "stopped-at-budget":
         raise BudgetError(
             f"stopped at the budget after round {outcome.num_rounds} of {outcome.num_rounds_planned}; "

@@ -1,5 +1,6 @@
 """Audit a run by its folder, and leave what came out beside its other files."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from wardround.door.given import folder_of, put_back
 from wardround.errors import ConfigError
 from wardround.json_records import json_values
 from wardround.json_text import json_text
+from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
 from wardround.privacy.spending import account_from_ledger
 from wardround.reports.files import read_summary
@@ -78,12 +80,14 @@ def audit_folder(
     by_name = dict.fromkeys(summary.epsilon.hospitals, deltas) if isinstance(deltas, float) else deltas
     with open_ledger(folder.ledger, read_only=True) as ledger:
         entries, account = ledger.entries(), account_from_ledger(ledger, by_name)
+        released = [row.content for row in ledger.history() if row.kind == "released"]
     done = audit_run(
         config,
         account,
         entries,
         num_canaries=canaries,
         seed=config.federation.seed if seed is None else seed,
+        present=Counter(each.round_number for each in released if isinstance(each, Entry)),
         shadow_models=shadow_models,
         is_reconstructed=reconstruct,
     )

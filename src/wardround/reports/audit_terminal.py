@@ -8,7 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from wardround.audits.records import AUDIT, Audit
-from wardround.reports.audited import ASSUMES, MEMBERS, MemberLine, audit_lines, audit_sentence, member_lines
+from wardround.reports.audited import (
+    ASSUMES,
+    MEMBERS,
+    MemberLine,
+    audit_lines,
+    audit_sentence,
+    member_lines,
+    unaudited_sentences,
+)
 from wardround.reports.data_tables import plain_table
 from wardround.reports.reconstructed import ViewLine, reconstruction_sentences, view_lines
 
@@ -22,7 +30,8 @@ def print_audit(audit: Audit, run_folder: Path, console: Console) -> None:
         table.add_column(heading)
     for heading in ("epsilon", "seen at\nleast", "right", "at\nmost", "found", "at\nmost", "noise"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for line in audit_lines(audit):
+    lines = audit_lines(audit)
+    for line in lines:
         table.add_row(
             Text(line.hospitals),
             line.readers,
@@ -40,9 +49,11 @@ def print_audit(audit: Audit, run_folder: Path, console: Console) -> None:
     if audit.reconstruction is not None:
         console.print(_views_table(view_lines(audit.reconstruction)))
     for sentence in (
-        "Right: guesses at coin tosses. Found: used canaries, where 1 % of the others are falsely accused. Noise: "
-        "measured, relative to what is billed.",
+        "Right: guesses at coin tosses. Found: used canaries, by a threshold above which 1 % of the others are "
+        f"expected; line by line it was {', '.join(line.accused for line in lines)}. Noise: measured, relative to "
+        "what is billed.",
         audit_sentence(audit),
+        *unaudited_sentences(audit),
         *ASSUMES,
         *([MEMBERS] if members else []),
         *(reconstruction_sentences(audit.reconstruction) if audit.reconstruction is not None else []),
@@ -55,10 +66,12 @@ def _members_table(lines: Sequence[MemberLine]) -> Table:
     table = plain_table()
     table.add_column("real records of")
     table.add_column("attack")
-    for heading in ("AUC", "found", "epsilon", "seen at\nleast"):
+    for heading in ("AUC", "found", "falsely\naccused", "epsilon", "seen at\nleast"):
         table.add_column(heading, justify="right", no_wrap=True)
     for line in lines:
-        table.add_row(Text(line.hospital), line.attack, line.auc, line.found, line.epsilon, line.epsilon_lower)
+        table.add_row(
+            Text(line.hospital), line.attack, line.auc, line.found, line.accused, line.epsilon, line.epsilon_lower
+        )
     return table
 
 

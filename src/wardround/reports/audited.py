@@ -7,23 +7,34 @@ from dataclasses import dataclass
 from wardround.audits.records import Audit, ReaderAudit
 from wardround.reports.numbers import count_text, epsilon_text, lower_text, number_text, percent_text
 
-__all__ = ["ASSUMES", "MEMBERS", "AuditLine", "MemberLine", "audit_lines", "audit_sentence", "member_lines"]
+__all__ = [
+    "ASSUMES",
+    "MEMBERS",
+    "AuditLine",
+    "MemberLine",
+    "audit_lines",
+    "audit_sentence",
+    "member_lines",
+    "unaudited_sentences",
+]
 
 ASSUMES = (
     "The twin does what the run did to clipped gradients or updates, by the same code: it shows what clips, batches, "
     "noise and sums let through, and not what a model's own gradients give away.",
-    "A lower bound holds in 19 of 20 cases. It is of an attacker who knows everything but whether one record was used, "
-    "and takes canaries to be independent and promises to have the shape of a Gaussian's; audit.json has the smaller "
-    "bounds that assume less.",
+    "Lower bounds hold all together in 19 of 20 cases. They are of an attacker who knows everything but whether one "
+    "record was used, and take canaries to be independent and promises to have the shape of a Gaussian's; audit.json "
+    "has the smaller bounds that assume less.",
     "So many canaries tell a share to a few hundredths: what is seen may be above what is allowed by chance. An alarm "
-    "is raised where chance is no reason, once in a thousand audits of sound runs.",
+    "is raised where chance is no reason, once in a thousand audits of sound runs, and likewise where less noise is "
+    "measured than is billed.",
     "A bound far below the bill says that this attack found little, never that there is little to be found.",
 )
 """What has to be said beside the figures."""
 
 MEMBERS = (
-    "Real records: models that were trained by the same settings on the half of the records that a coin chose, each "
-    "attacked by whoever receives it, with the others as shadows. An AUC of 0.5 is guessing."
+    "Real records: models that were trained by the same settings on the half of the patients that a coin chose. Half "
+    "of them are attacked as whoever receives them could, with the others as shadows. An AUC of 0.5 is guessing. What "
+    "is seen at least holds whatever guesses share, of all lines together in 19 of 20 cases."
 )
 """What has to be said beside figures of real records."""
 
@@ -40,6 +51,7 @@ class AuditLine:
     right_most: str
     found: str
     found_most: str
+    accused: str
     noise: str
 
 
@@ -51,6 +63,7 @@ class MemberLine:
     attack: str
     auc: str
     found: str
+    accused: str
     epsilon: str
     epsilon_lower: str
 
@@ -74,9 +87,10 @@ def member_lines(audit: Audit) -> list[MemberLine]:
             hospital=name,
             attack=_ATTACKS.get(attack, attack),
             auc=number_text(each.auc),
-            found=percent_text(each.tpr_at_fpr_1_percent),
+            found=_share(each.found.tpr_at_fpr_1_percent),
+            accused=_share(each.found.measured_fpr_1_percent),
             epsilon=epsilon_text(epsilon),
-            epsilon_lower=lower_text(each.epsilon_lower),
+            epsilon_lower=_lower(each.epsilon_lower),
         )
         for name, attack, each, epsilon in told
         if name in most
@@ -85,7 +99,7 @@ def member_lines(audit: Audit) -> list[MemberLine]:
 
 def _most_shown(audit: Audit, name: str) -> float:
     membership = audit.hospitals[name].membership
-    return max((each.epsilon_lower for each in membership.attacks.values()), default=0.0) if membership else 0.0
+    return max((each.epsilon_lower or 0.0 for each in membership.attacks.values()), default=0.0) if membership else 0.0
 
 
 def audit_lines(audit: Audit) -> list[AuditLine]:
@@ -109,29 +123,43 @@ def _distinct(readers: Mapping[str, ReaderAudit]) -> dict[ReaderAudit, list[str]
 
 
 def _line(names: list[str], readers: str, found: ReaderAudit) -> AuditLine:
-    def share(value: float | None) -> str:
-        return percent_text(math.nan if value is None else value)
-
     return AuditLine(
         hospitals=names[0] if len(names) == 1 else f"{names[0]} and {count_text(len(names) - 1, 'other')}",
         readers=readers,
         epsilon=epsilon_text(found.epsilon),
-        epsilon_lower=lower_text(math.nan if found.epsilon_lower is None else found.epsilon_lower),
-        right=share(found.coin_toss_accuracy),
-        right_most=share(found.coin_toss_most),
-        found=share(found.tpr_at_fpr_1_percent),
-        found_most=share(found.tpr_at_fpr_1_percent_most),
+        epsilon_lower=_lower(found.epsilon_lower),
+        right=_share(found.coin_toss_accuracy),
+        right_most=_share(found.coin_toss_most),
+        found=_share(found.found.tpr_at_fpr_1_percent),
+        found_most=_share(found.tpr_at_fpr_1_percent_most),
+        accused=_share(found.found.measured_fpr_1_percent),
         noise=number_text(math.nan if found.noise is None else found.noise, 2),
     )
+
+
+def _share(value: float | None) -> str:
+    return percent_text(math.nan if value is None else value)
+
+
+def _lower(value: float | None) -> str:
+    return lower_text(math.nan if value is None else value)
 
 
 def audit_sentence(audit: Audit) -> str:
     """Return what the audit says in one sentence."""
     if audit.is_alarm:
-        return "Alarm: attackers get more than the bill allows. Nothing of this run is to be published."
+        return "Alarm: attackers get more than the bill allows, or noise is missing. Nothing of this run is for others."
     if audit.epsilon_lower is None:
         return "Nothing is promised against any reader, and there is nothing to refute."
     return (
         f"Of an epsilon of {epsilon_text(audit.epsilon)} that the bill allows, attackers were seen to get "
         f"{lower_text(audit.epsilon_lower)} at least; no bill is refuted."
     )
+
+
+def unaudited_sentences(audit: Audit) -> list[str]:
+    """Return a sentence for every reason why hospitals were not audited."""
+    names: dict[str, list[str]] = {}
+    for name, reason in audit.unaudited.items():
+        names.setdefault(reason, []).append(name)
+    return [f"Not audited: {', '.join(own)}: {reason}." for reason, own in names.items()]

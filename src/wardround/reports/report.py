@@ -57,7 +57,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "figures": _figures(run),
         "audit": audited.audit_lines(audit) if audit else [],
         "audit_sentence": audited.audit_sentence(audit) if audit else "",
-        "audit_assumes": audited.ASSUMES,
+        "audit_assumes": (*audited.unaudited_sentences(audit), *audited.ASSUMES) if audit else (),
         "members": audited.member_lines(audit) if audit else [],
         "members_caption": audited.MEMBERS,
         "reconstruction": reconstructed(audit.reconstruction) if audit and audit.reconstruction else None,

@@ -75,7 +75,7 @@ def dossier_page(dossier: Dossier) -> str:
             "terms": guarantee(run),
             "audit": audited.audit_lines(audit) if audit else [],
             "audit_sentence": audited.audit_sentence(audit) if audit else "",
-            "audit_assumes": audited.ASSUMES,
+            "audit_assumes": (*audited.unaudited_sentences(audit), *audited.ASSUMES) if audit else (),
             "suspicions": audit.suspicions if audit else (),
             "assumptions": words.assumptions(run),
             "method": words.method(run),
@@ -157,8 +157,8 @@ def _seen(dossier: Dossier) -> dict[str, tuple[str, ...]]:
     return {
         reader: (
             _largest((each.coin_toss_accuracy, each.coin_toss_interval) for each in found),
-            _largest((each.tpr_at_fpr_1_percent, each.tpr_at_fpr_1_percent_interval) for each in found),
-            _largest((each.tpr_at_fpr_01_percent, each.tpr_at_fpr_01_percent_interval) for each in found),
+            _largest((each.found.tpr_at_fpr_1_percent, each.found.tpr_at_fpr_1_percent_interval) for each in found),
+            _largest((each.found.tpr_at_fpr_01_percent, each.found.tpr_at_fpr_01_percent_interval) for each in found),
         )
         for reader, found in seen.items()
     }
