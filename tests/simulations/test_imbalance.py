@@ -286,7 +286,7 @@ def test_synthetic_records_are_refused_where_a_record_is_protected(placement: st
     config = settings("record", placement, imbalance={"remedy": "smote"})
     federation = load_federation(config.federation, config.features)
     largest = max(hospital.num_train for hospital in federation.hospitals)
-    message = f"one of {largest} can shape up to {largest - 2} of them, .* a group of {largest - 1}"
+    message = f"one of {largest} can shape up to {largest - 2} of them, .* a group of {2 * largest - 3}"
     with pytest.raises(ConfigError, match=message):
         plan(config)
 

@@ -131,13 +131,15 @@ def check_remedy(config: Any, class_names: Sequence[str], *, most_records: int |
 def _group_of_synthetic(num_classes: int, most_records: int | None) -> str:
     """Return why synthetic records can't be where a record is protected, and of how large a group they would make one.
 
-    A record may lie at an end of every synthetic one of its class, and decides with the rest of its class how many
-    there are of each. With n records in k classes the largest class has n - k + 1 at most, all others as many once
-    they are filled up, so that (k - 1) (n - k) are synthetic at most.
+    A record decides with others which are neighbours, how many synthetic ones there are of each class, and what is
+    drawn for them. With n records in k classes the largest class has n - k + 1 at most, all others as many once they
+    are filled up, so that (k - 1) (n - k) are synthetic at most; without the record all of these may be others. So up
+    to twice as many records differ, and the record itself.
     """
     size = max(0, (num_classes - 1) * ((most_records or 0) - num_classes))
     known = (
-        f"one of {most_records} can shape up to {size} of them, and its epsilon would be that of a group of {size + 1}"
+        f"one of {most_records} can shape up to {size} of them, without it they may be {size} others, and its epsilon "
+        f"would be that of a group of {2 * size + 1}"
     )
     return (
         'remedy = "smote" can\'t be where a record is protected ([imbalance] remedy): a synthetic record is made of '

@@ -73,6 +73,23 @@ def test_a_mean_f1_s_interval_holds_as_often_as_it_says() -> None:
     assert 0.92 <= held / 500 <= 0.98
 
 
+MISCALIBRATED = {"sure": (0.95, 0.05), "half sure": (0.75, 0.09)}
+
+
+@pytest.mark.parametrize("number", [50, 100, 400])
+@pytest.mark.parametrize("kind", MISCALIBRATED)
+def test_a_calibration_error_s_interval_holds_where_half_of_the_records_are_far_off(kind: str, number: int) -> None:
+    said, right = MISCALIBRATED[kind]
+    generator, held = np.random.default_rng(10), 0
+    for _ in range(400):
+        is_off = generator.random(number) < 0.5
+        labels = (generator.random(number) < np.where(is_off, right, 0.02)).astype(np.int64)
+        counts = class_counts(Predictions(values=np.where(is_off, said, 0.02), labels=labels))
+        low, high = calibration_interval(counts)
+        held += low <= (said - right) / 2 <= high
+    assert held / 400 >= 0.95
+
+
 @pytest.mark.parametrize("number", [40, 400])
 @pytest.mark.parametrize("shift", [0.0, 0.2])
 def test_a_calibration_error_s_interval_holds_at_least_as_often_as_it_says(shift: float, number: int) -> None:

@@ -220,7 +220,7 @@ def test_hospitals_have_intervals_of_what_is_known_of_ten_records_or_more() -> N
     found = hospital_intervals(shown("north", 40), north, 0.05, "classification")
     assert found == {"accuracy": share_interval(36, 40), "auc": share_spread_interval(0.8, 0.05, 40)}
     assert hospital_intervals(shown("north", 40), north, None, "classification") == {"accuracy": share_interval(36, 40)}
-    assert hospital_intervals(shown("north", 40), north, 0.05, "regression") == {"r2": spread_interval(0.9, 0.05, 40)}
+    assert hospital_intervals(shown("north", 40), north, 0.04, "regression") == {"r2": spread_interval(0.9, 0.04, 40)}
     assert hospital_intervals(shown("north", 40), north, 0.05, "survival") == {
         "concordance": share_spread_interval(0.9, 0.05, 40)
     }
@@ -246,10 +246,26 @@ def test_a_mean_over_hospitals_counts_one_without_an_interval_with_the_largest_e
     assert found["auc_pooled"] == share_spread_interval(0.76, 0.03, 100)
     assert found["metrics.own"] == spread_interval(0.4, 0.02, 10)
     few = run_intervals(record, further, [both["north"], both["east"]], "classification")
-    wide = NORMAL_95 * math.hypot(40 / 49 * 0.05, 9 / 49 * 0.5)
+    wide = NORMAL_95 * math.hypot(0.05, 9 / 40 * 0.5)
     assert few is not None and few["auc"] == pytest.approx((0.75 - wide, 0.75 + wide))
     none = run_intervals(record, further, [both["east"]], "classification")
     assert none is not None and "auc" not in none
+
+
+def test_many_tiny_hospitals_make_the_interval_of_a_mean_no_narrower() -> None:
+    record = replace(of_round(line_of("north", 0.9, 0.8), errors={}), hospital_errors={"north": 0.1})
+    north = replace(shown("north", 200), intervals={"auc": (0.6, 0.9)})
+    tiny = [shown(f"tiny-{number}", "<10") for number in range(20)]
+    (low, high), (wide_low, wide_high) = (
+        (run_intervals(record, {}, hospitals, "classification") or {})["auc"] for hospitals in ([north], [north, *tiny])
+    )
+    assert wide_low < low < high < wide_high
+
+
+def test_no_interval_holds_what_a_score_can_t_be() -> None:
+    record = of_round(line_of("north", 0.9, 0.8), errors={"loss": 0.4, "brier_integrated": 0.2, "r2": 0.3})
+    found = run_intervals(record, {"brier_integrated": 0.1}, [shown("north", 40)], "regression") or {}
+    assert found["loss"][0] == found["brier_integrated"][0] == 0.0 and found["r2"][1] == 1.0
 
 
 def test_an_area_over_all_records_has_no_interval_where_a_class_has_too_few() -> None:

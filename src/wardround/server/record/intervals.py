@@ -168,15 +168,20 @@ def calibration_interval(counts: ClassCounts) -> Interval:
 
     The error is sum_b |d_b|, d_b the mean over all records of what came true minus the probability, of those in bin b.
     With the chance part e_b of each d_b the estimate is at most sum_b |e_b| from the truth, on either side (triangle
-    inequality). The e_b are taken as normal; a record of a bin of width w in which a share h comes true has a standard
-    deviation of sqrt(h (1 - h)) + w / 2 at most, h with a record of either kind more. The sum of the |e_b| is below its
-    mean and 1.645 of its standard deviations in 95 % of cases: each |e_b| has a mean of sqrt(2 / pi) and a variance of
+    inequality). The e_b are taken as normal. A record of a bin of width w in which a share h comes true has a standard
+    deviation s of sqrt(h (1 - h)) + w / 2 at most, h with a record of either kind more. How many of N records are in
+    the bin is chance, too, which moves d_b by the bin's mean difference g: the variance is
+    n_b (s^2 + g^2 (1 - n_b / N)) / N^2, g with one of its own deviations more. The sum of the |e_b| is below its mean
+    and 1.645 of its standard deviations in 95 % of cases: each |e_b| has a mean of sqrt(2 / pi) and a variance of
     1 - 2 / pi, in deviations and variances of e_b.
     """
     bins, hits = np.array(counts.bins, np.float64), np.array(counts.hits, np.float64)
     total = bins.sum()
     share = (hits + 1) / (bins + 2)
-    deviations = np.sqrt(bins) * (np.sqrt(share * (1 - share)) + 0.5 / NUM_BINS) / total
+    deviation = np.sqrt(share * (1 - share)) + 0.5 / NUM_BINS
+    counted = np.maximum(bins, 1)
+    gap = np.abs(hits - np.array(counts.probabilities)) / counted + deviation / np.sqrt(counted)
+    deviations = np.sqrt(bins * (deviation**2 + gap**2 * (1 - bins / total))) / total
     most = math.sqrt(2 / math.pi) * float(deviations.sum())
     most += 1.6448536269514722 * math.sqrt((1 - 2 / math.pi) * float((deviations**2).sum()))
     error = float(np.abs(hits - np.array(counts.probabilities)).sum()) / total

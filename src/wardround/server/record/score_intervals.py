@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from wardround.scores import NORMAL_95
-from wardround.server.record.evaluated import CONCORDANCE, metric_key
+from wardround.server.record.evaluated import BRIER_INTEGRATED, BRIER_KAPLAN_MEIER, CONCORDANCE, metric_key
 from wardround.server.record.intervals import (
     Interval,
     intervals_of,
@@ -26,6 +26,8 @@ __all__ = ["hospital_intervals", "run_intervals"]
 
 _SHARES = frozenset({"auc", "auc_pooled", CONCORDANCE, "concordance_pooled"})
 """Names of scores that are from 0 to 1."""
+_AT_LEAST_0 = frozenset({"loss", BRIER_INTEGRATED, BRIER_KAPLAN_MEIER})
+"""Names of scores that are never below 0."""
 _LARGEST_ERROR = 0.5
 """No number in [0, 1] has a larger standard deviation."""
 
@@ -93,7 +95,12 @@ def run_intervals(
 
 
 def _around(name: str, value: float, error: float, number: int) -> Interval:
-    return (share_spread_interval if name in _SHARES else spread_interval)(value, error, number)
+    if name in _SHARES:
+        return share_spread_interval(value, error, number)
+    low, high = spread_interval(value, error, number)
+    if name == "r2":
+        return low, min(1.0, high)
+    return (max(0.0, low), high) if name in _AT_LEAST_0 else (low, high)
 
 
 def _num_test(record: RoundRecord, hospitals: Sequence[HospitalSummary]) -> int:
@@ -106,18 +113,22 @@ def _num_test(record: RoundRecord, hospitals: Sequence[HospitalSummary]) -> int:
 def _error_of_mean(record: RoundRecord, hospitals: Sequence[HospitalSummary], name: str) -> float | None:
     """Return the standard error of a mean over hospitals by test records; None where no hospital's is known.
 
-    Of hospitals with so few test records that their number is not told, as many are taken as there can be.
+    A hospital with so few test records that their number is not told has some part in the mean, or none: its error
+    counts with as many records as there can be, and the mean is taken over those that are told, so that the error is
+    rather too large.
     """
     scores = {line.hospital: line.auc if name == "auc" else line.score for line in record.hospital_rows}
     errors = record.hospital_errors or {}
     parts: list[tuple[int, float]] = []
+    total = 0
     for hospital in hospitals:
         if math.isnan(scores.get(hospital.hospital) or 0.0):
             continue  # it has no score, and no part in the mean
+        is_told = isinstance(hospital.num_test, int)
         number = hospital.num_test if isinstance(hospital.num_test, int) else FEWEST_SHOWN - 1
+        total += number if is_told else 0
         is_known = name in (hospital.intervals or {})
         parts.append((number, errors[hospital.hospital] if is_known else _LARGEST_ERROR))
-    total = sum(number for number, _ in parts)
     if not total or all(error == _LARGEST_ERROR for _, error in parts):
         return None
     return math.hypot(*(number * error for number, error in parts)) / total
