@@ -69,7 +69,7 @@ _SHORTER_STUDIES = {
         "aggregation": {"min-survivors": 50},
     },
     "fashion-mnist-options": {"federation": {"class-weights": [0.01] * 10}},
-    "fashion-mnist-placements": {"federation": {"class-weights": [0.01] * 10}},
+    "fashion-mnist-placements": {"features": {"extract": "none"}, "federation": {"class-weights": [0.01] * 10}},
     "noise-on-a-regression": {"training": {"local-steps": 2}},
 }
 """What else a test has no time for: of the stroke trial's hospitals a study takes the 21 largest, and of images few."""
