@@ -100,6 +100,13 @@ def test_an_area_s_error_is_delong_s_also_with_ties_and_by_hospital() -> None:
             assert math.sqrt((own**2).sum()) / len(own) == pytest.approx(math.sqrt(square))
 
 
+def test_an_area_of_1_has_the_error_of_a_share_that_is_always_right() -> None:
+    known = Predictions(values=np.linspace(0.1, 0.9, 40), labels=np.repeat([0, 1], [28, 12]))
+    error = errors_by_hospital({"north": known})["north"]
+    assert standard_errors(known)["auc_pooled"] == error
+    assert 1 - NORMAL_95 * error == pytest.approx(share_interval(12, 12)[0])
+
+
 def of_survival(number: int, *, seed: int = 3) -> tuple[Predictions, SurvivalReference]:
     generator = np.random.default_rng(seed)
 

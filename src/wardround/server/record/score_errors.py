@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.scores import Predictions, auc_parts, r2
+from wardround.scores import NORMAL_95, Predictions, auc_parts, r2
 from wardround.small_counts import FEWEST_SHOWN
 from wardround.survival import (
     SurvivalReference,
@@ -141,14 +141,19 @@ def _concordance_error(predictions: Predictions) -> float:
 
 
 def _auc_errors(predictions: Predictions, sizes: list[int] | None = None) -> list[float]:
-    """Return the standard error of each hospital's area; nan where a class that is there has too few in it or not."""
+    """Return the standard error of each hospital's area; nan where a class that is there has too few in it or not.
+
+    Where no record differs from another, as with an area of 1, it is that which reaches to the end of Wilson's interval
+    of m right among m, for the m records of the smaller side: an area varies no more than such a share (Birnbaum and
+    Klose 1957).
+    """
     values, labels = predictions.values, predictions.labels
     scores = values if values.ndim == 2 else np.stack([-values, values], axis=1)
     numbers = np.array(sizes or [len(labels)])
     parts, fewest = auc_parts(scores, labels, numbers)
     squares = np.bincount(np.repeat(np.arange(len(numbers)), numbers), weights=parts**2, minlength=len(numbers))
     return [
-        math.sqrt(square) / number if few >= FEWEST_SHOWN else math.nan
+        (math.sqrt(square) / number or NORMAL_95 / (few + NORMAL_95**2)) if few >= FEWEST_SHOWN else math.nan
         for square, number, few in zip(squares.tolist(), numbers.tolist(), fewest.tolist(), strict=True)
     ]
 
