@@ -19,6 +19,7 @@ __all__ = [
     "auc_of",
     "auc_parts",
     "class_counts",
+    "class_scores",
     "macro_auc",
     "macro_aucs",
     "r2",
@@ -108,9 +109,13 @@ def auc_of(predictions: Predictions) -> float:
     """Return the area under the ROC curve (see `macro_auc`); nan where there are no classes."""
     if predictions.labels.dtype.kind == "f":
         return float("nan")
+    return macro_auc(class_scores(predictions), predictions.labels)
+
+
+def class_scores(predictions: Predictions) -> NDArray[np.float64]:
+    """Return (n, num_classes), larger for more likely; of two classes one column is the other's negative."""
     values = predictions.values
-    # Of two classes either gives the same area.
-    return macro_auc(values if values.ndim == 2 else np.stack([-values, values], axis=1), predictions.labels)
+    return values if values.ndim == 2 else np.stack([-values, values], axis=1)
 
 
 def macro_auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

@@ -87,15 +87,23 @@ def test_the_confidence_is_of_all_readers_and_hospitals_together(run, tmp_path):
         assert found.mu_lower == pytest.approx(mu_if_independent(guesses, 0.05 / num_tests))
 
 
-def test_noise_below_the_bill_is_an_alarm_of_its_own(run, monkeypatch):
-    """A twentieth too little changes the share of right guesses by less than it hangs on chance."""
+@pytest.fixture
+def scale_noise(monkeypatch):
     fill = GaussianNoise.fill
 
-    def quieter(self: GaussianNoise, drawn: torch.Tensor, stddev: float) -> None:
-        fill(self, drawn, stddev)
-        drawn.mul_(0.95)
+    def scale(factor: float) -> None:
+        def scaled(self: GaussianNoise, drawn: torch.Tensor, stddev: float) -> None:
+            fill(self, drawn, stddev)
+            drawn.mul_(factor)
 
-    monkeypatch.setattr(GaussianNoise, "fill", quieter)
+        monkeypatch.setattr(GaussianNoise, "fill", scaled)
+
+    return scale
+
+
+def test_noise_below_the_bill_is_an_alarm_of_its_own(run, scale_noise):
+    """A twentieth too little changes the share of right guesses by less than it hangs on chance."""
+    scale_noise(0.95)
     found = wardround.audit(run, canaries=2000)
     server = found.hospitals["hospital-01"].readers["server"]
     assert found.is_alarm
@@ -104,14 +112,8 @@ def test_noise_below_the_bill_is_an_alarm_of_its_own(run, monkeypatch):
     assert "look at what draws it" in found.suspicions[0]
 
 
-def test_halved_noise_is_caught_by_the_audit(run, monkeypatch):
-    fill = GaussianNoise.fill
-
-    def halved(self: GaussianNoise, drawn: torch.Tensor, stddev: float) -> None:
-        fill(self, drawn, stddev)
-        drawn.mul_(0.5)
-
-    monkeypatch.setattr(GaussianNoise, "fill", halved)
+def test_halved_noise_is_caught_by_the_audit(run, scale_noise):
+    scale_noise(0.5)
     found = wardround.audit(run, canaries=2000)
     server = found.hospitals["hospital-01"].readers["server"]
     assert found.is_alarm

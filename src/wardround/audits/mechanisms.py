@@ -61,12 +61,8 @@ def mechanisms_of(entries: Iterable[Entry]) -> dict[str, Mechanism]:
     Raises:
         ConfigError: it is not.
     """
-    by_hospital: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.round_number:
-            by_hospital.setdefault(entry.hospital_id, []).append(entry)
     found = {}
-    for name, own in by_hospital.items():
+    for name, own in _of_training(entries).items():
         events = {entry.event for entry in own}
         if len(events) != 1:
             raise ConfigError(
@@ -83,6 +79,15 @@ def mechanisms_of(entries: Iterable[Entry]) -> dict[str, Mechanism]:
             )
         )
     return found
+
+
+def _of_training(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Return by hospital what was charged for rounds that trained."""
+    by_hospital: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.round_number:
+            by_hospital.setdefault(entry.hospital_id, []).append(entry)
+    return by_hospital
 
 
 def _differences(events: Iterable[StepEvent]) -> str:
@@ -130,10 +135,7 @@ def _cohort_sizes(
 
     Where these were with different numbers of others, it is the largest, which under-states what is got of some.
     """
-    rounds: dict[str, list[int]] = {}
-    for entry in entries:
-        if entry.round_number:
-            rounds.setdefault(entry.hospital_id, []).append(entry.round_number)
+    rounds = {name: [entry.round_number for entry in own] for name, own in _of_training(entries).items()}
     charged = Counter(number for own in rounds.values() for number in set(own))
     sizes = [sorted(present.get(number, 0) or charged[number] for number in rounds[name]) for name in names]
     # A round's steps may be rounds of the twin.

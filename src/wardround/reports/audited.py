@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from wardround.audits.records import Audit, ReaderAudit
 from wardround.reports.numbers import count_text, epsilon_text, lower_text, number_text, percent_text
@@ -12,6 +13,7 @@ __all__ = [
     "MEMBERS",
     "AuditLine",
     "MemberLine",
+    "audit_contents",
     "audit_lines",
     "audit_sentence",
     "member_lines",
@@ -100,6 +102,18 @@ def member_lines(audit: Audit) -> list[MemberLine]:
 def _most_shown(audit: Audit, name: str) -> float:
     membership = audit.hospitals[name].membership
     return max((each.epsilon_lower or 0.0 for each in membership.attacks.values()), default=0.0) if membership else 0.0
+
+
+def audit_contents(audit: Audit | None) -> dict[str, Any]:
+    """Return what templates have of an audit, by the names that they use; empty of none."""
+    if audit is None:
+        return {"audit": [], "audit_sentence": "", "audit_assumes": (), "suspicions": ()}
+    return {
+        "audit": audit_lines(audit),
+        "audit_sentence": audit_sentence(audit),
+        "audit_assumes": (*unaudited_sentences(audit), *ASSUMES),
+        "suspicions": audit.suspicions,
+    }
 
 
 def audit_lines(audit: Audit) -> list[AuditLine]:

@@ -20,6 +20,7 @@ from wardround.reports.reconstructed import reconstructed
 from wardround.reports.released import released_charts, released_figures, unmeasured_sentence
 from wardround.reports.results import RunResult
 from wardround.reports.terms import guarantee, leaves
+from wardround.server.record.evaluated import metric_key
 
 __all__ = ["write_report"]
 
@@ -55,13 +56,10 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "meaning": meaning(run.epsilon.total, run.attacker, run.words) if run.is_private else (),
         "guarantee": guarantee(run),
         "figures": _figures(run),
-        "audit": audited.audit_lines(audit) if audit else [],
-        "audit_sentence": audited.audit_sentence(audit) if audit else "",
-        "audit_assumes": (*audited.unaudited_sentences(audit), *audited.ASSUMES) if audit else (),
+        **audited.audit_contents(audit),
         "members": audited.member_lines(audit) if audit else [],
         "members_caption": audited.MEMBERS,
         "reconstruction": reconstructed(audit.reconstruction) if audit and audit.reconstruction else None,
-        "suspicions": audit.suspicions if audit else (),
         "classes": class_section(run),
         "panels_by_round": panels_by_round(run),
         "panels_by_hospital": panels_by_hospital(run),
@@ -97,7 +95,7 @@ def _figures(run: RunResult) -> list[tuple[str, str, str]]:
     rows += _of_survival(run, compared)
     rows += class_figures(run)
     own = run.summary.metrics or {}
-    rows += [(name, _with_ends(run, score, f"metrics.{name}"), "your metric") for name, score in own.items()]
+    rows += [(name, _with_ends(run, score, metric_key(name)), "your metric") for name, score in own.items()]
     rows.append(("Loss", _with_ends(run, run.scores["loss"], "loss"), ""))
     if not run.summary.measured:
         rows = released_figures(run) or [(name, "not measured", "") for name, _, _ in rows]

@@ -10,11 +10,12 @@ import torch
 from scipy.special import softmax
 from scipy.stats import norm, sem, t
 from sklearn.metrics import roc_auc_score
+from test_run_folder import RECORD
 
 from wardround.clients.losses import loss_per_record
 from wardround.scores import NORMAL_95, ClassCounts, Predictions, auc_parts, macro_auc, r2
 from wardround.server.record.intervals import share_interval, share_spread_interval, spread_interval
-from wardround.server.record.records import HospitalFigures, Outcome, RoundFigures, RoundRecord, Saved
+from wardround.server.record.records import HospitalFigures, RoundRecord
 from wardround.server.record.score_errors import errors_by_hospital, left_out_error, standard_errors
 from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import HospitalSummary
@@ -173,29 +174,10 @@ def test_what_has_no_spread_or_few_records_has_no_standard_error() -> None:
 
 
 def of_round(*lines: HospitalFigures, errors: dict[str, float], auc: float = 0.75) -> RoundRecord:
-    row = RoundFigures(
-        round=3,
-        num_selected=2,
-        num_completed=2,
-        loss=0.4,
-        score=0.9,
-        auc=auc,
-        epsilon_max=1.0,
-        epsilon_total=1.0,
-        seconds=1.0,
-    )
-    return RoundRecord(
-        run_id="run",
-        attempt=1,
-        round_row=row,
+    return replace(
+        RECORD,
+        round_row=replace(RECORD.round_row, round=3, loss=0.4, score=0.9, auc=auc),
         hospital_rows=lines,
-        noise_multipliers={},
-        max_grad_norm=1.0,
-        left={},
-        other_versions=(),
-        target_deltas={},
-        outcome=Outcome(abandoned="", dropped={}, num_scrubbed={}),
-        saved=Saved(strategy_forgets=(), model="", checkpoint="", sha256=""),
         class_counts=ClassCounts(confusion=((60, 5), (5, 30)), bins=(), probabilities=(), hits=()),
         standard_errors=errors,
     )

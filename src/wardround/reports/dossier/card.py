@@ -9,6 +9,7 @@ from wardround.reports.dossier.records import Dossier
 from wardround.reports.numbers import between_text, delta_text, epsilon_text, number_text, percent_text
 from wardround.reports.released import released_figures, unmeasured_sentence
 from wardround.reports.results import RunResult
+from wardround.server.record.evaluated import metric_key
 
 __all__ = ["CARD", "model_card"]
 
@@ -82,7 +83,7 @@ def _scores(run: RunResult) -> list[str]:
             if not math.isnan(run.scores[key])
         ),
         *(
-            f"{name}: {number_text(value)}{between_text(run.intervals.get(f'metrics.{name}'))}"
+            f"{name}: {number_text(value)}{between_text(run.intervals.get(metric_key(name)))}"
             for name, value in (summary.metrics or {}).items()
         ),
         "Measured on the hospitals' test records; epsilon does not cover these measurements.",

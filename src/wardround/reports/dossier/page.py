@@ -51,7 +51,7 @@ def run_in(dossier: Dossier) -> RunResult:
 
 def dossier_page(dossier: Dossier) -> str:
     """Return dossier.html."""
-    run, audit = run_in(dossier), dossier.audit
+    run = run_in(dossier)
     verdict, explanation = words.headline(run)
     figures = figures_of(dossier)
     return page_text(
@@ -73,10 +73,7 @@ def dossier_page(dossier: Dossier) -> str:
             "num_hospitals": len(dossier.bills),
             "leaves": leaves(run),
             "terms": guarantee(run),
-            "audit": audited.audit_lines(audit) if audit else [],
-            "audit_sentence": audited.audit_sentence(audit) if audit else "",
-            "audit_assumes": (*audited.unaudited_sentences(audit), *audited.ASSUMES) if audit else (),
-            "suspicions": audit.suspicions if audit else (),
+            **audited.audit_contents(dossier.audit),
             "assumptions": words.assumptions(run),
             "method": words.method(run),
             "model_sha256": dossier.model_sha256,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.scores import NORMAL_95, NUM_BINS, ClassCounts
 from wardround.small_counts import FEWEST_SHOWN
@@ -20,6 +21,7 @@ __all__ = [
     "f1_interval",
     "f1_macro_interval",
     "intervals_of",
+    "most_of_absolute_sum",
     "share_interval",
     "share_spread_interval",
     "spread_interval",
@@ -172,8 +174,7 @@ def calibration_interval(counts: ClassCounts) -> Interval:
     deviation s of sqrt(h (1 - h)) + w / 2 at most, h with a record of either kind more. How many of N records are in
     the bin is chance, too, which moves d_b by the bin's mean difference g: the variance is
     n_b (s^2 + g^2 (1 - n_b / N)) / N^2, g with one of its own deviations more. The sum of the |e_b| is below its mean
-    and 1.645 of its standard deviations in 95 % of cases: each |e_b| has a mean of sqrt(2 / pi) and a variance of
-    1 - 2 / pi, in deviations and variances of e_b.
+    and 1.645 of its standard deviations in 95 % of cases.
     """
     bins, hits = np.array(counts.bins, np.float64), np.array(counts.hits, np.float64)
     total = bins.sum()
@@ -182,7 +183,20 @@ def calibration_interval(counts: ClassCounts) -> Interval:
     counted = np.maximum(bins, 1)
     gap = np.abs(hits - np.array(counts.probabilities)) / counted + deviation / np.sqrt(counted)
     deviations = np.sqrt(bins * (deviation**2 + gap**2 * (1 - bins / total))) / total
-    most = math.sqrt(2 / math.pi) * float(deviations.sum())
-    most += 1.6448536269514722 * math.sqrt((1 - 2 / math.pi) * float((deviations**2).sum()))
+    most = most_of_absolute_sum(deviations**2, 1.6448536269514722)
     error = float(np.abs(hits - np.array(counts.probabilities)).sum()) / total
     return max(0.0, error - most), min(1.0, error + most)
+
+
+def most_of_absolute_sum(variances: NDArray[np.float64], num_deviations: float) -> float:
+    """Return the mean and some standard deviations of a sum of absolute values of independent normal numbers.
+
+    The absolute value of a normal number around 0 has the mean sqrt(2 / pi) and the variance 1 - 2 / pi, in its
+    deviation and its variance.
+
+    Args:
+        variances: (n,) of the numbers (>= 0).
+        num_deviations: how many (>= 0).
+    """
+    mean = math.sqrt(2 / math.pi) * float(np.sqrt(variances).sum())
+    return mean + num_deviations * math.sqrt((1 - 2 / math.pi) * float(variances.sum()))

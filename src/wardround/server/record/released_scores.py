@@ -29,10 +29,10 @@ from wardround.score_sums import MOST_LOSS, NUM_SCORE_BINS, ReleasedSums
 from wardround.scores import NORMAL_95, NUM_BINS
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.score_release import epsilon_of_tests
+from wardround.server.record.intervals import Interval, most_of_absolute_sum
 
 __all__ = ["ReleasedScores", "ReliabilityBin", "released_scores", "scores_of_release"]
 
-Interval = tuple[float, float]
 _MIDDLES = (np.arange(NUM_SCORE_BINS) + 0.5) / NUM_SCORE_BINS
 _CELLS = NUM_SCORE_BINS // NUM_BINS
 """Bins of the grid in one by which calibration is told."""
@@ -193,9 +193,7 @@ def _calibration_error(
         (np.maximum(hits, 0.0) + stddev**2) * (1 - _MIDDLES) ** 2 + (np.maximum(misses, 0.0) + stddev**2) * _MIDDLES**2
     )
     error = float(np.sqrt(np.maximum(differences**2 - variances, 0.0)).sum()) / number
-    # Of a normal distribution the absolute value has the mean sqrt(2 / pi) and the variance 1 - 2 / pi.
-    most = math.sqrt(2 / math.pi) * float(np.sqrt(variances).sum())
-    most += NORMAL_95 * math.sqrt((1 - 2 / math.pi) * float(variances.sum()))
+    most = most_of_absolute_sum(variances, NORMAL_95)
     told = float(np.abs(differences).sum())
     return _held(error), (_held((told - most) / number), _held((told + most) / number))
 

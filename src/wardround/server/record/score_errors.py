@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.scores import NORMAL_95, Predictions, auc_parts, r2
+from wardround.scores import NORMAL_95, Predictions, auc_parts, class_scores, r2, together
 from wardround.small_counts import FEWEST_SHOWN
 from wardround.survival import (
     SurvivalReference,
@@ -62,20 +62,16 @@ def errors_by_hospital(predictions: Mapping[str, Predictions]) -> dict[str, floa
     Args:
         predictions: by hospital, all of one task.
     """
-    parts = {name: part for name, part in predictions.items() if part.num_test}
-    if not parts:
+    pooled = together(predictions.values())
+    if pooled is None:
         return {}
-    first = next(iter(parts.values()))
-    if first.is_survival:
+    parts = {name: part for name, part in predictions.items() if part.num_test}
+    if pooled.is_survival:
         errors = [_concordance_error(part) for part in parts.values()]
-    elif first.is_regression:
+    elif pooled.is_regression:
         errors = [_r2_error(part) for part in parts.values()]
     else:
-        whole = Predictions(
-            values=np.concatenate([part.values for part in parts.values()]),
-            labels=np.concatenate([part.labels for part in parts.values()]),
-        )
-        errors = _auc_errors(whole, [part.num_test for part in parts.values()])
+        errors = _auc_errors(pooled, [part.num_test for part in parts.values()])
     return {name: error for name, error in zip(parts, errors, strict=True) if math.isfinite(error) and error > 0}
 
 
@@ -147,10 +143,8 @@ def _auc_errors(predictions: Predictions, sizes: list[int] | None = None) -> lis
     of m right among m, for the m records of the smaller side: an area varies no more than such a share (Birnbaum and
     Klose 1957).
     """
-    values, labels = predictions.values, predictions.labels
-    scores = values if values.ndim == 2 else np.stack([-values, values], axis=1)
-    numbers = np.array(sizes or [len(labels)])
-    parts, fewest = auc_parts(scores, labels, numbers)
+    numbers = np.array(sizes or [predictions.num_test])
+    parts, fewest = auc_parts(class_scores(predictions), predictions.labels, numbers)
     squares = np.bincount(np.repeat(np.arange(len(numbers)), numbers), weights=parts**2, minlength=len(numbers))
     return [
         (math.sqrt(square) / number or NORMAL_95 / (few + NORMAL_95**2)) if few >= FEWEST_SHOWN else math.nan

@@ -124,11 +124,10 @@ def _error_of_mean(record: RoundRecord, hospitals: Sequence[HospitalSummary], na
     for hospital in hospitals:
         if math.isnan(scores.get(hospital.hospital) or 0.0):
             continue  # it has no score, and no part in the mean
-        is_told = isinstance(hospital.num_test, int)
-        number = hospital.num_test if isinstance(hospital.num_test, int) else FEWEST_SHOWN - 1
-        total += number if is_told else 0
+        told = hospital.num_test if isinstance(hospital.num_test, int) else 0
+        total += told
         is_known = name in (hospital.intervals or {})
-        parts.append((number, errors[hospital.hospital] if is_known else _LARGEST_ERROR))
+        parts.append((told or FEWEST_SHOWN - 1, errors[hospital.hospital] if is_known else _LARGEST_ERROR))
     if not total or all(error == _LARGEST_ERROR for _, error in parts):
         return None
     return math.hypot(*(number * error for number, error in parts)) / total
