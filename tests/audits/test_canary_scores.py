@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_curve
 
-from wardround.audits.scores import guesses_of, log_ratios, measured_noise, rate_at, rate_over_models, share_of
+from wardround.audits.scores import (
+    guesses_of,
+    log_ratios,
+    measured_noise,
+    rate_at,
+    rate_over_models,
+    roc_points,
+    share_of,
+)
 
 
 def test_a_whole_batch_is_scored_by_one_gaussian_against_the_other():
@@ -98,3 +107,34 @@ def test_an_interval_over_models_is_that_of_models_where_these_differ_more_than_
     assert one.found_interval[0] <= independent[0] < independent[1] <= one.found_interval[1]
     assert two.found_interval[1] - two.found_interval[0] > 4 * np.diff(share_of(*two.counts[:2])[1])[0]
     assert rate_over_models(alike[:1], coins[:1], 0.01) is None
+
+
+def test_a_curve_of_gaussians_is_theirs():
+    """Scores N(mu, 1) of the used and N(0, 1) of the others: Phi(Phi^-1(a) + mu), within what so many can tell."""
+    rng = np.random.default_rng(11)
+    coins = rng.random(400_000) < 0.5
+    points = np.array(roc_points(rng.normal(size=len(coins)) + 1.5 * coins, coins))
+    assert points[-1].tolist() == [1.0, 1.0]
+    assert points[1:, 0] == pytest.approx(np.logspace(-3, 0, 22), abs=1e-5)
+    expected = stats.norm.cdf(stats.norm.ppf(points[1:, 0]) + 1.5)
+    assert points[1:, 1] == pytest.approx(expected, abs=0.01)
+    assert {0.01, 0.1} <= set(points[:, 0].round(4).tolist())
+
+
+def test_points_lie_on_the_curve_of_scikit_learn_whatever_scores_share():
+    rng = np.random.default_rng(12)
+    coins = rng.random(3000) < 0.5
+    scores = (2 * rng.normal(size=len(coins)) + coins).round(1)
+    false, true, _ = roc_curve(coins, scores, drop_intermediate=False)
+    points = roc_points(scores, coins)
+    assert {(round(x, 6), round(y, 6)) for x, y in zip(false.tolist(), true.tolist(), strict=True)} >= set(points)
+    assert list(points) == sorted(points)
+    order = rng.permutation(len(coins))
+    assert roc_points(scores[order], coins[order]) == points
+
+
+def test_few_canaries_show_the_rates_that_they_can_and_scores_that_say_nothing_the_ends_alone():
+    coins = np.array([True, True, True, False, False])
+    assert roc_points(np.array([5.0, 4.0, 1.0, 3.0, 2.0]), coins) == ((0.0, 0.666667), (0.5, 0.666667), (1.0, 1.0))
+    assert roc_points(np.zeros(5), coins) == ((0.0, 0.0), (1.0, 1.0))
+    assert roc_points(np.zeros(3), coins[:3]) == ()

@@ -207,7 +207,7 @@ def test_what_a_record_changes_in_a_hospitals_update_is_not_held_against_a_bill_
         found = wardround.audit(run, canaries=60, shadow_models=4, federation=federation)
     for hospital in found.hospitals.values():
         for each in hospital.membership.attacks.values():
-            assert (each.epsilon_lower, each.is_refuted) == (None, False)
+            assert (each.epsilon_lower, each.is_refuted, each.roc_most) == (None, False, None)
 
 
 def test_wrong_labels_that_are_learned_by_heart_are_found_in_one_run():
@@ -230,7 +230,12 @@ def test_an_audit_has_the_members_of_every_hospital(tmp_path):
         members = hospital.membership
         assert (members.num_models, members.num_attacked, members.num_records) == (4, 2, 32)
         assert set(hospital.membership.attacks) == {"lira", "rmia", "mislabelled"}
-        assert all(0 <= each.epsilon_lower <= 2.0 for each in hospital.membership.attacks.values())
+        for each in members.attacks.values():
+            assert 0 <= each.epsilon_lower <= 2.0
+            assert each.roc[-1] == (1.0, 1.0)
+            assert all(low <= most for low, most in zip(dict(each.roc), each.roc_most, strict=True))
+            x, y = zip((0.0, 0.0), *each.roc, strict=True)
+            assert np.trapezoid(y, x) == pytest.approx(each.auc, abs=0.1)
 
 
 def test_noise_that_is_not_there_is_seen_on_real_records(tmp_path, monkeypatch):

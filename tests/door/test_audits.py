@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from small_runs import command_line, small_config
 
@@ -30,6 +31,27 @@ def test_an_audit_is_written_beside_the_runs_files_and_read_back(run):
         assert {"epsilon_lower", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001", "readers"} <= set(hospital)
         assert set(hospital["readers"]) == {"server", "hospital", "recipient"}
     assert wardround.verify(run)
+
+
+def test_every_reader_has_a_curve_beside_what_the_bill_allows_and_an_older_file_has_none(run):
+    found = wardround.audit(run, canaries=4000)
+    for hospital in found.hospitals.values():
+        assert hospital.worst.roc is None
+        for each in hospital.readers.values():
+            rates, found_there = zip(*each.roc, strict=True)
+            assert (rates[0], rates[-1], found_there[-1], each.roc_most[-1]) == (0.0, 1.0, 1.0, 1.0)
+            at_1_percent = np.interp(0.01, rates, each.roc_most)
+            assert at_1_percent == pytest.approx(each.tpr_at_fpr_1_percent_most, rel=0.1)
+            assert all(seen <= most + 0.06 for seen, most in zip(found_there, each.roc_most, strict=True))
+    path = run.folder / "audit.json"
+    table = json.loads(path.read_text())
+    for hospital in table["hospitals"].values():
+        assert {"roc", "roc_most"} & set(hospital) == set()
+        for each in hospital["readers"].values():
+            del each["roc"], each["roc_most"]
+    path.write_text(json.dumps(table))
+    assert read_json_record(Audit, table).hospitals["hospital-01"].readers["server"].roc is None
+    assert "at most" in wardround.report(run).read_text()
 
 
 def test_an_audit_is_the_same_twice_and_another_with_another_seed(run):

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from wardround.audits.bounds import epsilon_in_one_run
 from wardround.audits.bounds import is_refuted as refutes
 from wardround.audits.membership import lira, log_likelihoods, rmia
-from wardround.audits.readers import Bill, Levels, rates_found
+from wardround.audits.readers import Bill, Levels, allowed_at, rates_found
 from wardround.audits.records import CONFIDENCE, AttackResult, Membership
-from wardround.audits.scores import guesses_of, rate_over_models
+from wardround.audits.scores import guesses_of, rate_over_models, roc_points
 from wardround.audits.shadows import Shadows
 from wardround.scores import macro_auc
 
@@ -106,6 +106,7 @@ def _result(scored: _Scored, place: int, bill: Bill | None, levels: Levels) -> A
         lower = epsilon_in_one_run(guesses, bill.target_delta, levels.too_large)
         lower = lower if is_refuted else min(lower, bill.epsilon)
     flat = scores.ravel()
+    roc = roc_points(flat, coins.ravel())
     return AttackResult(
         auc=macro_auc(np.stack([-flat, flat], axis=1), coins.ravel().astype(np.int64)),
         num_guesses=guesses.num_guesses,
@@ -113,4 +114,6 @@ def _result(scored: _Scored, place: int, bill: Bill | None, levels: Levels) -> A
         found=rates_found(*(rate_over_models(scores, coins, rate) for rate in (0.01, 0.001))),
         epsilon_lower=lower,
         is_refuted=is_refuted,
+        roc=roc,
+        roc_most=None if bill is None else allowed_at(roc, bill.profile),
     )

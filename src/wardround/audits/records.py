@@ -80,6 +80,9 @@ class ReaderAudit:
         noise_interval: its 99.9 % interval.
         is_noise_low: whether so little noise is beyond chance.
         is_refuted: whether so many right guesses are beyond what the bill allows by chance.
+        roc: points of the ROC curve of its scores, (false-positive rate, true-positive rate), from the left, at rates
+            that so many canaries can show; None where nothing is promised, or an earlier version audited.
+        roc_most: what the bill allows at those false-positive rates.
     """
 
     epsilon: float
@@ -100,6 +103,8 @@ class ReaderAudit:
     noise_interval: tuple[float, ...] | None = None
     is_noise_low: bool = False
     is_refuted: bool = False
+    roc: tuple[tuple[float, ...], ...] | None = json_field(default=None, is_left_out=True)
+    roc_most: tuple[float, ...] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +120,8 @@ class AttackResult:
             None where the bill is not of what one record changes.
         is_refuted: whether so many right guesses are more than the bill of whoever receives the model allows, beyond
             chance.
+        roc: points of the ROC curve of its scores, as of ReaderAudit; None where an earlier version audited.
+        roc_most: what the bill allows at those false-positive rates; None where it is not of what one record changes.
     """
 
     auc: float
@@ -123,6 +130,8 @@ class AttackResult:
     found: FoundRates = json_field(is_inline=True, default=FoundRates())
     epsilon_lower: float | None
     is_refuted: bool = False
+    roc: tuple[tuple[float, ...], ...] | None = json_field(default=None, is_left_out=True)
+    roc_most: tuple[float, ...] | None = json_field(default=None, is_left_out=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +157,7 @@ class HospitalAudit:
     """One hospital's readers; its own keys are those of the reader that got most.
 
     Attributes:
-        worst: of the reader that got most.
+        worst: of the reader that got most, without its curve.
         readers: by name.
         membership: of its real records; None where no shadow models were trained.
     """

@@ -19,6 +19,7 @@ __all__ = [
     "measured_noise",
     "rate_at",
     "rate_over_models",
+    "roc_points",
     "share_of",
 ]
 
@@ -26,6 +27,8 @@ _FloatArray = NDArray[np.float64]
 _LEAST_STDDEV = 1e-9
 _ROUNDED = 1.1
 """A threshold of a rate up to so many times what was asked for still goes by its name."""
+_ROC_RATES = np.concatenate([[0.0], np.logspace(-3, 0, 22)])
+"""False-positive rates of a ROC curve's points, 7 a decade."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +176,28 @@ def _over_models(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> tuple[f
         return 0.0, 1.0
     width = float(t.ppf(0.975, len(shares) - 1)) * float(shares.std(ddof=1)) / len(shares) ** 0.5
     return max(0.0, min(low, shares.mean() - width)), min(1.0, max(high, shares.mean() + width))
+
+
+def roc_points(scores: _FloatArray, coins: NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
+    """Return points of a ROC curve, (false-positive rate, true-positive rate), from the left; none where coins agree.
+
+    They are some two dozen of the empirical curve: for every rate the threshold that accuses the most of those who were
+    not used without accusing more than the rate. Thresholds are of the same scores, and rates that so few can't tell
+    from 0 are left out. The first point accuses nobody falsely, and the last one is (1, 1).
+
+    Args:
+        scores: (canaries,) the higher, the more speaks for a canary's use.
+        coins: (canaries,) whether each was used.
+    """
+    used, unused = (np.sort(-scores[each]) for each in (coins, ~coins))
+    if not (len(used) and len(unused)):
+        return ()
+    thresholds = np.unique(-scores)
+    found, accused = (
+        np.append(0, np.searchsorted(each, thresholds, side="right")) / len(each) for each in (used, unused)
+    )
+    places = np.unique(np.searchsorted(accused, _ROC_RATES * (1 + 1e-12), side="right") - 1)
+    return tuple(zip(accused[places].round(6).tolist(), found[places].round(6).tolist(), strict=True))
 
 
 def measured_noise(seen: _FloatArray, coins: NDArray[np.bool_], stddev: float | _FloatArray) -> Noise | None:
