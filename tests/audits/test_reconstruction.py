@@ -174,6 +174,11 @@ def test_what_can_not_be_reconstructed_is_refused_with_a_reason(sections, said):
         reconstruct(small_config(**sections), 1.0, num_hospitals=3, seed=1)
 
 
+def test_records_are_reconstructed_where_hospitals_are_what_is_protected():
+    config = small_config(privacy={"unit": "hospital", "placement": "central", "target-delta": 0.1})
+    assert set(reconstruct(config, 1.0, num_hospitals=3, seed=1).views) == set(VIEWS)
+
+
 def test_a_reconstruction_is_written_printed_and_shown(tmp_path, capsys, monkeypatch):
     run = wardround.run(small_config(training={"num-rounds": 2}), out=tmp_path / "run")
     assert command_line(monkeypatch, "audit", str(run.folder), "--canaries", "60", "--reconstruct") == 0

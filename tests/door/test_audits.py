@@ -36,7 +36,6 @@ def test_an_audit_is_written_beside_the_runs_files_and_read_back(run):
 def test_every_reader_has_a_curve_beside_what_the_bill_allows_and_an_older_file_has_none(run):
     found = wardround.audit(run, canaries=4000)
     for hospital in found.hospitals.values():
-        assert hospital.worst.roc is None
         for each in hospital.readers.values():
             rates, found_there = zip(*each.roc, strict=True)
             assert (rates[0], rates[-1], found_there[-1], each.roc_most[-1]) == (0.0, 1.0, 1.0, 1.0)
@@ -46,8 +45,7 @@ def test_every_reader_has_a_curve_beside_what_the_bill_allows_and_an_older_file_
     path = run.folder / "audit.json"
     table = json.loads(path.read_text())
     for hospital in table["hospitals"].values():
-        assert {"roc", "roc_most"} & set(hospital) == set()
-        for each in hospital["readers"].values():
+        for each in (hospital, *hospital["readers"].values()):
             del each["roc"], each["roc_most"]
     path.write_text(json.dumps(table))
     assert read_json_record(Audit, table).hospitals["hospital-01"].readers["server"].roc is None

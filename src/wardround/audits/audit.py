@@ -6,7 +6,6 @@ purpose: files and pages (see `door.audits`).
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from wardround.audits.canaries import run_twin
 from wardround.audits.mechanisms import Group, groups_of
@@ -146,5 +145,4 @@ def _lower(found: ReaderAudit) -> float:
 
 
 def _hospital(readers: Mapping[str, ReaderAudit], membership: Membership | None) -> HospitalAudit:
-    worst = replace(max(readers.values(), key=_lower), roc=None, roc_most=None)  # one curve, once in the file
-    return HospitalAudit(worst=worst, readers=dict(readers), membership=membership)
+    return HospitalAudit(worst=max(readers.values(), key=_lower), readers=dict(readers), membership=membership)

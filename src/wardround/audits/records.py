@@ -157,7 +157,7 @@ class HospitalAudit:
     """One hospital's readers; its own keys are those of the reader that got most.
 
     Attributes:
-        worst: of the reader that got most, without its curve.
+        worst: of the reader that got most.
         readers: by name.
         membership: of its real records; None where no shadow models were trained.
     """

@@ -26,8 +26,9 @@ LOCAL = "locally noisy"
 SUMMED = "securely summed"
 """The view of the noisy sum over all hospitals."""
 _PLACEMENTS = {UNPROTECTED: "none", LOCAL: "local", SUMMED: "distributed"}
-_DELTA = 0.01
-"""Of a round whose bill nobody is shown: noise is given, and not sized for it."""
+_DELTA = 1e-5
+"""Of a round whose bill nobody is shown: noise is given, and not sized for it. Below one in as many stand-ins as there
+are, each of which is a hospital."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,15 +9,18 @@ from rich.text import Text
 
 from wardround.audits.records import AUDIT, Audit
 from wardround.reports.audited import (
-    ASSUMES,
     MEMBERS,
+    AuditLine,
     MemberLine,
+    assumptions_of,
     audit_lines,
     audit_sentence,
+    has_tenth,
     member_lines,
-    unaudited_sentences,
+    untold_sentences,
 )
 from wardround.reports.data_tables import plain_table
+from wardround.reports.folder import read_run
 from wardround.reports.reconstructed import ViewLine, reconstruction_sentences, view_lines
 
 __all__ = ["print_audit"]
@@ -52,14 +55,23 @@ def print_audit(audit: Audit, run_folder: Path, console: Console) -> None:
         "Right: guesses at coin tosses. Found: used canaries, by a threshold above which 1 % of the others are "
         f"expected; line by line it was {', '.join(line.accused for line in lines)}. Noise: measured, relative to "
         "what is billed.",
+        *([_tenth_sentence(lines)] if has_tenth(audit) else []),
         audit_sentence(audit),
-        *unaudited_sentences(audit),
-        *ASSUMES,
-        *([MEMBERS] if members else []),
+        *untold_sentences(audit),
+        *assumptions_of(audit, read_run(run_folder).words, AUDIT),
+        *([f"Real records: {MEMBERS}"] if members else []),
         *(reconstruction_sentences(audit.reconstruction) if audit.reconstruction is not None else []),
         f"Written: {run_folder / AUDIT}",
     ):
         console.print(Text(sentence))
+
+
+def _tenth_sentence(lines: Sequence[AuditLine]) -> str:
+    found = ", ".join(
+        f"{line.found_tenth} of at most {line.found_tenth_most} ({line.accused_tenth} falsely accused)"
+        for line in lines
+    )
+    return f"Found by a threshold for 0.1 %, line by line: {found}."
 
 
 def _members_table(lines: Sequence[MemberLine]) -> Table:

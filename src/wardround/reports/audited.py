@@ -6,37 +6,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from wardround.audits.records import Audit, ReaderAudit
+from wardround.privacy.cells import CellWords
 from wardround.reports.numbers import count_text, epsilon_text, lower_text, number_text, percent_text
+from wardround.reports.reconstructed import reconstructed
+from wardround.reports.roc import ATTACKS, member_curves, reader_curves
 
 __all__ = [
-    "ASSUMES",
     "MEMBERS",
     "AuditLine",
     "MemberLine",
+    "assumptions_of",
     "audit_contents",
     "audit_lines",
     "audit_sentence",
+    "canaries_text",
+    "has_tenth",
     "member_lines",
-    "unaudited_sentences",
+    "untold_sentences",
 ]
 
-ASSUMES = (
-    "The twin does what the run did to clipped gradients or updates, by the same code: it shows what clips, batches, "
-    "noise and sums let through, and not what a model's own gradients give away.",
-    "Lower bounds hold all together in 19 of 20 cases. They are of an attacker who knows everything but whether one "
-    "record was used, and take canaries to be independent and promises to have the shape of a Gaussian's; audit.json "
-    "has the smaller bounds that assume less.",
-    "So many canaries tell a share to a few hundredths: what is seen may be above what is allowed by chance. An alarm "
-    "is raised where chance is no reason, once in a thousand audits of sound runs, and likewise where less noise is "
-    "measured than is billed.",
-    "A bound far below the bill says that this attack found little, never that there is little to be found.",
-)
-"""What has to be said beside the figures."""
-
 MEMBERS = (
-    "Real records: models that were trained by the same settings on the half of the patients that a coin chose. Half "
-    "of them are attacked as whoever receives them could, with the others as shadows. An AUC of 0.5 is guessing. What "
-    "is seen at least holds whatever guesses share, of all lines together in 19 of 20 cases."
+    "Models were trained by the same settings, each on the half of the patients that a coin chose. Half of them are "
+    "attacked as whoever receives them could, with the others as shadows. An AUC of 0.5 is guessing. What is seen at "
+    "least holds whatever guesses share, of all lines together in 19 of 20 cases."
 )
 """What has to be said beside figures of real records."""
 
@@ -54,6 +46,9 @@ class AuditLine:
     found: str
     found_most: str
     accused: str
+    found_tenth: str
+    found_tenth_most: str
+    accused_tenth: str
     noise: str
 
 
@@ -72,22 +67,27 @@ class MemberLine:
 
 _MOST_MEMBERS = 20
 """Hospitals whose real records are told of, those that the most was got of first."""
-_ATTACKS = {"lira": "LiRA", "rmia": "RMIA", "mislabelled": "wrong labels"}
 
 
-def member_lines(audit: Audit) -> list[MemberLine]:
-    """Return what shadow models got of real records, by hospital and attack; nothing where there were none."""
+def member_lines(audit: Audit, num_hospitals: int = _MOST_MEMBERS) -> list[MemberLine]:
+    """Return what shadow models got of real records, by hospital and attack; nothing where there were none.
+
+    Args:
+        audit: of a run.
+        num_hospitals: at most, those that the most was got of.
+    """
     told = [
         (name, attack, each, hospital.readers["recipient"].epsilon)
         for name, hospital in audit.hospitals.items()
         if hospital.membership is not None
         for attack, each in hospital.membership.attacks.items()
     ]
-    most = sorted({name for name, *_ in told}, key=lambda name: -_most_shown(audit, name))[:_MOST_MEMBERS]
+    names = dict.fromkeys(name for name, *_ in told)
+    most = sorted(names, key=lambda name: _most_shown(audit, name), reverse=True)[:num_hospitals]
     return [
         MemberLine(
             hospital=name,
-            attack=_ATTACKS.get(attack, attack),
+            attack=ATTACKS.get(attack, attack),
             auc=number_text(each.auc),
             found=_share(each.found.tpr_at_fpr_1_percent),
             accused=_share(each.found.measured_fpr_1_percent),
@@ -99,21 +99,69 @@ def member_lines(audit: Audit) -> list[MemberLine]:
     ]
 
 
-def _most_shown(audit: Audit, name: str) -> float:
+def _most_shown(audit: Audit, name: str) -> tuple[float, float]:
     membership = audit.hospitals[name].membership
-    return max((each.epsilon_lower or 0.0 for each in membership.attacks.values()), default=0.0) if membership else 0.0
+    attacks = membership.attacks.values() if membership else ()
+    return max(((each.epsilon_lower or 0.0, each.auc) for each in attacks), default=(0.0, 0.0))
 
 
-def audit_contents(audit: Audit | None) -> dict[str, Any]:
-    """Return what templates have of an audit, by the names that they use; empty of none."""
+def audit_contents(audit: Audit | None, words: CellWords, *, file: str, has_shown: bool) -> dict[str, Any]:
+    """Return what templates have of an audit, by the names that they use; empty of none.
+
+    Args:
+        audit: of the run.
+        words: of its cell.
+        file: that has all of the audit.
+        has_shown: whether a made-up record is shown with its reconstructions.
+    """
     if audit is None:
-        return {"audit": [], "audit_sentence": "", "audit_assumes": (), "suspicions": ()}
+        return dict.fromkeys(("audit", "suspicions", "members"), ()) | {"reconstruction": None, "canaries": ""}
+    found = audit.reconstruction
     return {
         "audit": audit_lines(audit),
+        "has_tenth": has_tenth(audit),
         "audit_sentence": audit_sentence(audit),
-        "audit_assumes": (*unaudited_sentences(audit), *ASSUMES),
+        "audit_assumes": (*untold_sentences(audit), *assumptions_of(audit, words, file)),
+        "audit_curves": reader_curves(audit.hospitals, words.units, file),
         "suspicions": audit.suspicions,
+        "canaries": canaries_text(audit),
+        "members": member_lines(audit),
+        "members_caption": MEMBERS,
+        "member_curves": member_curves(audit.hospitals, file),
+        "reconstruction": None if found is None else reconstructed(found, has_shown=has_shown),
     }
+
+
+def assumptions_of(audit: Audit, words: CellWords, file: str) -> list[str]:
+    """Return what has to be said beside the figures."""
+    intervals = [each.coin_toss_interval for each in _readers(audit) if each.coin_toss_interval]
+    width = max((high - low for low, high in intervals), default=1.0)
+    return [
+        "The twin does what the run did to clipped gradients or updates, by the same code: it shows what clips, "
+        "batches, noise and sums let through, and not what a model's own gradients give away.",
+        "Lower bounds hold all together in 19 of 20 cases. They are of an attacker who knows everything but whether "
+        f"{words.used}, and take canaries to be independent and promises to have the shape of a Gaussian's; {file} "
+        "has the smaller bounds that assume less.",
+        f"{canaries_text(audit)} tell the share of right guesses to within {50 * width:.1f} "
+        "percentage points: what is seen may be above what is allowed by chance. An alarm is raised where chance is no "
+        "reason, once in a thousand audits of sound runs, and likewise where less noise is measured than is billed.",
+        "A bound far below the bill says that this attack found little, never that there is little to be found.",
+    ]
+
+
+def canaries_text(audit: Audit) -> str:
+    """Return how many canaries were guessed, of hospitals that did the same; the fewest where they differ."""
+    numbers = {each.num_canaries for each in _readers(audit) if each.num_canaries} or {audit.num_canaries}
+    return f"{min(numbers):,} canaries{' or more' if len(numbers) > 1 else ''}"
+
+
+def _readers(audit: Audit) -> list[ReaderAudit]:
+    return [each for hospital in audit.hospitals.values() for each in hospital.readers.values()]
+
+
+def has_tenth(audit: Audit) -> bool:
+    """Return whether canaries are enough for a share at 0.1 % of any reader."""
+    return any(each.found.tpr_at_fpr_01_percent is not None for each in _readers(audit))
 
 
 def audit_lines(audit: Audit) -> list[AuditLine]:
@@ -147,6 +195,9 @@ def _line(names: list[str], readers: str, found: ReaderAudit) -> AuditLine:
         found=_share(found.found.tpr_at_fpr_1_percent),
         found_most=_share(found.tpr_at_fpr_1_percent_most),
         accused=_share(found.found.measured_fpr_1_percent),
+        found_tenth=_share(found.found.tpr_at_fpr_01_percent),
+        found_tenth_most=_share(found.tpr_at_fpr_01_percent_most),
+        accused_tenth=_share(found.found.measured_fpr_01_percent),
         noise=number_text(math.nan if found.noise is None else found.noise, 2),
     )
 
@@ -171,9 +222,14 @@ def audit_sentence(audit: Audit) -> str:
     )
 
 
-def unaudited_sentences(audit: Audit) -> list[str]:
-    """Return a sentence for every reason why hospitals were not audited."""
+def untold_sentences(audit: Audit) -> list[str]:
+    """Return a sentence for every reason why hospitals were not audited, and one where no share at 0.1 % is told."""
     names: dict[str, list[str]] = {}
     for name, reason in audit.unaudited.items():
         names.setdefault(reason, []).append(name)
-    return [f"Not audited: {', '.join(own)}: {reason}." for reason, own in names.items()]
+    untold = [f"Not audited: {', '.join(own)}: {reason}." for reason, own in names.items()]
+    if not has_tenth(audit):
+        untold.append(
+            f"No share at 0.1 % is told: of {canaries_text(audit)} no threshold accuses so few; it takes some 3,700."
+        )
+    return untold

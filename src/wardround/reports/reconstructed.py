@@ -52,11 +52,16 @@ class Reconstructed:
     pictures: tuple[tuple[str, str], ...]
 
 
-def reconstructed(found: Reconstruction) -> Reconstructed:
-    """Return what the page shows of a reconstruction."""
-    shown = {_ORIGINAL: found.shown, **{name: view.shown for name, view in found.views.items()}}
+def reconstructed(found: Reconstruction, *, has_shown: bool = True) -> Reconstructed:
+    """Return what a page shows of a reconstruction.
+
+    Args:
+        found: of an audit.
+        has_shown: whether the made-up record is shown, and what is made of it.
+    """
+    shown = {_ORIGINAL: found.shown, **{name: view.shown for name, view in found.views.items()}} if has_shown else {}
     is_image = not found.feature_names
-    names = () if is_image else found.feature_names[:_MOST_FEATURES]
+    names = () if is_image or not has_shown else found.feature_names[:_MOST_FEATURES]
     left = len(found.feature_names) - len(names)
     return Reconstructed(
         sentences=tuple(reconstruction_sentences(found)),

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from wardround.audits.records import AUDIT
 from wardround.reports import audited, words
 from wardround.reports.class_table import class_figures, class_section
 from wardround.reports.endings import kept_sentence
@@ -16,7 +17,6 @@ from wardround.reports.folder import read_run
 from wardround.reports.meaning import meaning
 from wardround.reports.numbers import count_text, ends_text, epsilon_text, number_text
 from wardround.reports.pages import write_page
-from wardround.reports.reconstructed import reconstructed
 from wardround.reports.released import released_charts, released_figures, unmeasured_sentence
 from wardround.reports.results import RunResult
 from wardround.reports.terms import guarantee, leaves
@@ -43,7 +43,6 @@ def write_report(run_folder: Path) -> Path:
 
 def _contents(run: RunResult) -> dict[str, Any]:
     verdict, explanation = words.headline(run)
-    audit = read_audit(run.folder)
     return {
         "run": run,
         "verdict": verdict,
@@ -56,10 +55,7 @@ def _contents(run: RunResult) -> dict[str, Any]:
         "meaning": meaning(run.epsilon.total, run.attacker, run.words) if run.is_private else (),
         "guarantee": guarantee(run),
         "figures": _figures(run),
-        **audited.audit_contents(audit),
-        "members": audited.member_lines(audit) if audit else [],
-        "members_caption": audited.MEMBERS,
-        "reconstruction": reconstructed(audit.reconstruction) if audit and audit.reconstruction else None,
+        **audited.audit_contents(read_audit(run.folder), run.words, file=AUDIT, has_shown=True),
         "classes": class_section(run),
         "panels_by_round": panels_by_round(run),
         "panels_by_hospital": panels_by_hospital(run),

@@ -2,11 +2,13 @@
 
 import math
 
+from wardround.audits.records import Audit
 from wardround.privacy.cells import READER_NAMES
-from wardround.reports import words
+from wardround.reports import audited, words
 from wardround.reports.dossier.page import run_in
 from wardround.reports.dossier.records import Dossier
 from wardround.reports.numbers import between_text, delta_text, epsilon_text, number_text, percent_text
+from wardround.reports.reconstructed import reconstruction_sentences, view_lines
 from wardround.reports.released import released_figures, unmeasured_sentence
 from wardround.reports.results import RunResult
 from wardround.server.record.evaluated import metric_key
@@ -15,6 +17,8 @@ __all__ = ["CARD", "model_card"]
 
 CARD = "model-card.md"
 """The file's name, beside the model and in the dossier."""
+_MOST_LINES = 6
+"""Of attackers: more are on the page."""
 
 
 def model_card(dossier: Dossier) -> str:
@@ -27,6 +31,9 @@ def model_card(dossier: Dossier) -> str:
             f"{run.summary.num_hospitals} hospitals took part.",
         ],
         "Privacy": _privacy(run),
+        "What attackers were seen to get": _seen(dossier.audit, run),
+        "Records that hospitals really have": _members(dossier.audit),
+        "Records from gradients": _reconstructed(dossier.audit),
         "Scores": _scores(run),
         "Limits": [
             *words.assumptions(run),
@@ -36,7 +43,7 @@ def model_card(dossier: Dossier) -> str:
         ],
     }
     text = f"# Model card: {run.summary.settings.model} on {run.summary.dataset}\n"
-    for heading, lines in parts.items():
+    for heading, lines in ((heading, lines) for heading, lines in parts.items() if lines):
         text += f"\n## {heading}\n\n" + "".join(f"- {line}\n" for line in lines if line)
     return text
 
@@ -67,6 +74,43 @@ def _privacy(run: RunResult) -> list[str]:
             for key, name in READER_NAMES.items()
         ),
     ]
+
+
+def _seen(audit: Audit | None, run: RunResult) -> list[str]:
+    if audit is None:
+        return []
+    return [
+        audited.audit_sentence(audit),
+        *(
+            f"{line.hospitals} against {line.readers}: right in {line.right} of coin tosses that decide whether "
+            f"{run.words.used}; the bill allows {line.right_most}."
+            for line in audited.audit_lines(audit)[:_MOST_LINES]
+        ),
+        "A bound far below the bill says that this attack found little, never that there is little to be found.",
+    ]
+
+
+def _members(audit: Audit | None) -> list[str]:
+    """Return what attacks got of real records of the hospital that most was got of."""
+    lines = audited.member_lines(audit, 1) if audit else []
+    told = [
+        f"{line.hospital}, of which most was got, by {line.attack}: AUC {line.auc}; epsilon seen at least "
+        f"{line.epsilon_lower} of {line.epsilon}."
+        for line in lines
+    ]
+    return [audited.MEMBERS, *told] if told else []
+
+
+def _reconstructed(audit: Audit | None) -> list[str]:
+    found = audit.reconstruction if audit else None
+    if found is None:
+        return []
+    told = (
+        f"{line.seen[:1].upper()}{line.seen[1:]}. Features are off by {line.error} standard deviations; told apart are "
+        f"{line.identified}."
+        for line in view_lines(found)
+    )
+    return [reconstruction_sentences(found)[0], *told]
 
 
 def _scores(run: RunResult) -> list[str]:

@@ -6,11 +6,11 @@ Sources: NIST SP 800-226 (2025), the layers of its pyramid; Regulation (EU) 2016
 
 from wardround.reports.dossier.records import Heading
 
-__all__ = ["SECTIONS", "headings"]
+__all__ = ["headings", "sections"]
 
-SECTIONS = {
+_SECTIONS = {
     "plain": "In plain words",
-    "attacker": "What an attacker could tell about one patient",
+    "attacker": "What an attacker could tell about one {unit}",
     "epsilon": "Epsilon by hospital and reader",
     "released": "What was released, by whom, to whom",
     "terms": "The terms of the guarantee",
@@ -20,7 +20,6 @@ SECTIONS = {
     "frameworks": "Where the questions of NIST, GDPR and EHDS are answered",
     "check": "How to check this dossier",
 }
-"""Of the page, in order: the name of each and its heading."""
 
 _NIST, _GDPR, _EHDS = "NIST SP 800-226", "GDPR, article 35(7)", "EHDS, Regulation (EU) 2025/327"
 
@@ -45,7 +44,7 @@ _ROWS = (
     ),
     (
         *(_GDPR, "(c) Risks to the rights and freedoms of people", "attacker"),
-        "That the use of one record is found out. Others, such as wrong predictions, are not assessed here.",
+        "That a part in the training is found out. Others, such as wrong predictions, are not assessed here.",
     ),
     (
         _GDPR,
@@ -54,13 +53,22 @@ _ROWS = (
         "Noise, clip and trust; the sections after it say what must hold.",
     ),
     (_EHDS, "Purposes, articles 53 and 54", "", "To be answered by the applicant."),
-    (_EHDS, "No re-identification, article 61(3)", "attacker", "How well the use of one record can be told."),
+    (_EHDS, "No re-identification, article 61(3)", "attacker", "How well a part in the training can be told."),
     (_EHDS, "Results made public, article 61(4)", "epsilon", "The column of whoever receives the model."),
     (_EHDS, "Data minimisation, article 66", "released", "Everything that left a hospital, and on what grounds."),
     (_EHDS, "Application and permit, articles 67 and 68", "", "To be answered by the applicant."),
     (_EHDS, "Right to opt out, article 71", "", "To be answered by the hospitals: who was left out of the data."),
     (_EHDS, "Secure processing environment, article 73", "", "To be answered by whoever runs server and hospitals."),
 )
+
+
+def sections(unit: str) -> dict[str, str]:
+    """Return the sections of the page in order: the name of each and its heading.
+
+    Args:
+        unit: the noun for what is protected.
+    """
+    return {name: heading.format(unit=unit) for name, heading in _SECTIONS.items()}
 
 
 def headings(*, is_audited: bool) -> tuple[Heading, ...]:

@@ -1,7 +1,8 @@
 """The dossier's page: everything on it is made of dossier.json, so that it can be made again and compared.
 
 Every number that follows from the ledger stands in a `data` element with its name and its value, by which whoever
-checks the page finds it. What is left out on purpose: charts, and scores.
+checks the page finds it. What is left out on purpose: scores, and what other programs
+draw, whose bytes change with their versions.
 """
 
 import math
@@ -16,7 +17,7 @@ from wardround.privacy.cells import READER_NAMES, READERS
 from wardround.privacy.entries import Entry
 from wardround.reports import audited, words
 from wardround.reports.dossier.derived import deltas_of
-from wardround.reports.dossier.headings import SECTIONS
+from wardround.reports.dossier.headings import sections
 from wardround.reports.dossier.records import Dossier, entries_of
 from wardround.reports.files import is_small
 from wardround.reports.folder import run_of
@@ -64,7 +65,7 @@ def dossier_page(dossier: Dossier) -> str:
             "status": words.status_sentence(run),
             "left_out": run.summary.left_out,
             "meaning": meaning(run.epsilon.total, run.attacker, run.words) if run.is_private else (),
-            "sections": SECTIONS,
+            "sections": sections(run.words.unit),
             "figures": figures,
             "readers": [(key, *line[:2]) for key, line in zip(READER_NAMES, words.reader_lines(run), strict=True)],
             "rates": _RATES,
@@ -73,7 +74,7 @@ def dossier_page(dossier: Dossier) -> str:
             "num_hospitals": len(dossier.bills),
             "leaves": leaves(run),
             "terms": guarantee(run),
-            **audited.audit_contents(dossier.audit),
+            **audited.audit_contents(dossier.audit, run.words, file="dossier.json", has_shown=False),
             "assumptions": words.assumptions(run),
             "method": words.method(run),
             "model_sha256": dossier.model_sha256,
