@@ -1,11 +1,12 @@
 """ROC curves as figures: which is drawn, where its points stand, and what is said of it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from jinja2 import Environment, PackageLoader
 
-from wardround.audits.records import AttackResult, HospitalAudit, Membership, ReaderAudit
+from wardround.audits.records import AttackResult, FoundRates, HospitalAudit, Membership, ReaderAudit
 from wardround.reports.roc import member_curves, reader_curves
 
 ROC = ((0.0, 0.0004), (0.001, 0.01), (0.01, 0.05), (0.1, 0.3), (1.0, 1.0))
@@ -27,12 +28,19 @@ def test_the_curve_is_of_the_hospital_and_reader_that_most_was_seen_of():
     (figure,) = reader_curves({"north": hospital(0.5), "south": hospital(1.5), "east": hospital(1.0)}, "patients", "F")
     assert figure.caption.startswith("south against the server that runs the training, where most was seen.")
     assert (
-        "Of patients that were used, where 0.1 % are falsely accused, 1.0 % are found of at most 2.0 %; "
-        "where 1.0 % are falsely accused, 5.0 % are found of at most 6.0 %; "
-        "where 10.0 % are falsely accused, 30.0 % are found of at most 40.0 %." in figure.caption
+        "Of patients that were used, where 0.1 % are falsely accused, 1.0 % are found (allowed: 2.0 %); "
+        "where 1.0 % are falsely accused, 5.0 % are found (allowed: 6.0 %); "
+        "where 10.0 % are falsely accused, 30.0 % are found (allowed: 40.0 %)." in figure.caption
     )
-    assert figure.caption.endswith("and F their 95 % intervals.")
+    assert figure.caption.endswith("no interval.")
     assert [key.label for key in figure.keys] == ["seen", "what the bill allows", "guessing"]
+
+
+def test_a_caption_says_where_the_interval_is_told():
+    found = hospital(0.5)
+    told = replace(found.readers["server"], found=FoundRates(tpr_at_fpr_1_percent=0.04))
+    (figure,) = reader_curves({"north": replace(found, readers={"server": told})}, "records", "dossier.json")
+    assert figure.caption.endswith("and dossier.json their 95 % intervals.")
 
 
 def test_points_stand_where_logarithms_put_them_and_those_of_no_share_are_left_out():
@@ -66,7 +74,7 @@ def test_attacks_on_real_records_are_one_figure_with_what_the_bill_allows_where_
     assert [key.label for key in figure.keys] == ["RMIA", "LiRA", "what the bill allows", "guessing"]
     (figure,) = member_curves({"north": hospital(0.5, attacks={"lira": attack(0.6, most=None)})}, "audit.json")
     assert [key.label for key in figure.keys] == ["LiRA", "guessing"]
-    assert "of at most" not in figure.caption
+    assert "allowed:" not in figure.caption
 
 
 def test_few_canaries_have_a_curve_without_points_that_are_told():

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wardround.audits.records import HospitalAudit
+from wardround.audits.records import FoundRates, HospitalAudit
 from wardround.privacy.cells import READER_NAMES
 from wardround.reports.drawing import MUTED
 from wardround.reports.numbers import percent_text
@@ -28,6 +28,11 @@ _TOLD = (0.001, 0.01, 0.1)
 _NEAR = 1.5
 _SEEN, _ALLOWED = (1, 3, 4), 2
 """Series of colours."""
+
+_READING = (
+    "Both axes are logarithmic. A curve is of one audit, by thresholds that the same scores chose: chance can carry it "
+    "above what is allowed, most where few are accused."
+)
 
 _Points = Sequence[Sequence[float]]
 
@@ -79,16 +84,22 @@ def reader_curves(hospitals: Mapping[str, HospitalAudit], units: str, file: str)
         file: in which the intervals are.
     """
     told = [
-        (each.epsilon_lower or 0.0, name, reader, each.roc, each.roc_most or ())
+        (each.epsilon_lower or 0.0, name, reader, each)
         for name, hospital in hospitals.items()
         for reader, each in hospital.readers.items()
         if each.roc
     ]
     if not told:
         return ()
-    _, name, reader, roc, most = max(told, key=lambda line: line[0])
-    whose = [f"{name} against {READER_NAMES[reader]}, where most was seen.", *_points_told(roc, most, units)]
-    return (_figure("Found canaries, over falsely accused", {"seen": roc}, most, whose, file),)
+    _, name, reader, each = max(told, key=lambda line: line[0])
+    roc, most = each.roc or (), each.roc_most or ()
+    caption = [
+        f"{name} against {READER_NAMES[reader]}, where most was seen.",
+        *_points_told(roc, most, units),
+        _READING,
+        _interval_told(each.found, file),
+    ]
+    return (_figure("Found canaries, over falsely accused", {"seen": roc}, most, caption),)
 
 
 def member_curves(hospitals: Mapping[str, HospitalAudit], file: str) -> tuple[RocFigure, ...]:
@@ -114,11 +125,20 @@ def member_curves(hospitals: Mapping[str, HospitalAudit], file: str) -> tuple[Ro
     )
     curves = {attack: told[name][attack].roc or (), **{key: each.roc or () for key, each in told[name].items()}}
     most = told[name][attack].roc_most or ()
-    whose = [
+    caption = [
         f"{name} by {ATTACKS.get(attack, attack)}, where most was seen.",
         *_points_told(curves[attack], most, "real records"),
+        _READING,
+        _interval_told(told[name][attack].found, file),
     ]
-    return (_figure("Found real records, over falsely accused", curves, most, whose, file),)
+    return (_figure("Found real records, over falsely accused", curves, most, caption),)
+
+
+def _interval_told(found: FoundRates, file: str) -> str:
+    """Return where the intervals are of shares whose thresholds others chose."""
+    if found.tpr_at_fpr_1_percent is None:
+        return "So few scores have no share at 1 % by a threshold that others chose, and no interval."
+    return f"The table has shares by thresholds that others chose, and {file} their 95 % intervals."
 
 
 def _points_told(roc: _Points, most: Sequence[float], units: str) -> list[str]:
@@ -132,15 +152,13 @@ def _points_told(roc: _Points, most: Sequence[float], units: str) -> list[str]:
     ]
     texts = [
         f"where {percent_text(roc[place][0])} are falsely accused, {percent_text(roc[place][1])} are found"
-        + (f" of at most {percent_text(most[place])}" if most else "")
+        + (f" (allowed: {percent_text(most[place])})" if most else "")
         for place in dict.fromkeys(places)
     ]
     return [f"Of {units} that were used, {'; '.join(texts)}."] if texts else []
 
 
-def _figure(
-    title: str, curves: Mapping[str, _Points], most: Sequence[float], whose: Sequence[str], file: str
-) -> RocFigure:
+def _figure(title: str, curves: Mapping[str, _Points], most: Sequence[float], caption: Sequence[str]) -> RocFigure:
     """Return a figure; the bill's curve is at the rates of the first of the others."""
     first = next(iter(curves.values()))
     allowed = [(accused, found) for (accused, _), found in zip(first, most, strict=False)]
@@ -152,14 +170,7 @@ def _figure(
     return RocFigure(
         title=title,
         keys=(*lines, _line("guessing", MUTED, "dotted", ((_LEAST, _LEAST), (1.0, 1.0)))),
-        caption=" ".join(
-            [
-                *whose,
-                "Both axes are logarithmic. A curve is of one audit, by thresholds that the same scores chose: chance "
-                "can carry it above what is allowed, most where few are accused. The table has shares by thresholds "
-                f"that others chose, and {file} their 95 % intervals.",
-            ]
-        ),
+        caption=" ".join(caption),
         x_ticks=tuple((_x(rate), label) for rate, label in _TICKS),
         y_ticks=tuple((_y(rate), label) for rate, label in _TICKS),
     )

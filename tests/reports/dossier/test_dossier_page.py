@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -235,3 +237,13 @@ def test_the_pdf_has_pages(audited_run, tmp_path):
     assert print_pdf(tmp_path / "page.html", tmp_path / "none.pdf", browsers=("false",)).startswith(
         "no PDF was printed"
     )
+
+
+def test_the_page_is_drawn_by_no_library_whose_version_would_change_its_bytes(folder):
+    made = (
+        "import sys; from pathlib import Path; from wardround.reports.dossier.page import dossier_page;"
+        "from wardround.reports.dossier.records import read_dossier; path = Path(sys.argv[1]) / 'dossier.json';"
+        "page = dossier_page(read_dossier(path.read_text(), path)); assert page.count('<svg') == 1;"
+        "assert page == path.with_name('dossier.html').read_text(); assert 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", made, str(folder)], check=True)
