@@ -27,6 +27,7 @@ _READ_FROM_FILES = (
     "fashion-mnist-published-noise",
     "fashion-mnist-trustless",
     "flamby-heart-disease",
+    "flamby-heart-disease-without-privacy",
     "heart-disease",
     "heart-with-a-trusted-server",
     "hospitals-at-equal-epsilon",
@@ -40,6 +41,7 @@ _READ_FROM_FILES = (
     "tcga-brca",
     "the-clip",
     "the-clip-of-hospitals",
+    "the-clip-without-privacy",
     "tune-stroke",
     "tune-stroke-private",
 )
