@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.metrics import roc_curve
 
 from wardround.audits.scores import (
+    allowed_at,
     guesses_of,
     log_ratios,
     measured_noise,
@@ -14,6 +15,7 @@ from wardround.audits.scores import (
     roc_points,
     share_of,
 )
+from wardround.privacy.profiles import EPSILONS, Profile, gaussian_deltas
 
 
 def test_a_whole_batch_is_scored_by_one_gaussian_against_the_other():
@@ -131,6 +133,16 @@ def test_points_lie_on_the_curve_of_scikit_learn_whatever_scores_share():
     assert list(points) == sorted(points)
     order = rng.permutation(len(coins))
     assert roc_points(scores[order], coins[order]) == points
+
+
+def test_a_gaussians_promise_allows_its_own_curve():
+    profile = Profile(deltas=gaussian_deltas(1.2, EPSILONS), by="pld")
+    rates = [0.001, 0.01, 0.2, 1.0]
+    most = np.array(allowed_at([(rate, 0.5) for rate in rates], profile))
+    exact = stats.norm.cdf(stats.norm.ppf(rates) + 1.2)
+    assert (most >= exact - 1e-12).all()
+    assert most == pytest.approx(exact, abs=1e-4)
+    assert allowed_at((), profile) == ()
 
 
 def test_few_canaries_show_the_rates_that_they_can_and_scores_that_say_nothing_the_ends_alone():

@@ -12,8 +12,9 @@ from test_report import text_of
 
 import wardround
 from wardround.audits.records import AttackResult, Audit, HospitalAudit, Membership, ReaderAudit
+from wardround.privacy.cells import cell_in_words
 from wardround.reports.audit_terminal import print_audit
-from wardround.reports.audited import canaries_text, member_lines
+from wardround.reports.audited import assumptions_of, canaries_text, member_lines
 from wardround.reports.dossier.writing import write_dossier
 from wardround.reports.files import read_audit
 
@@ -127,6 +128,14 @@ def test_the_fewest_canaries_are_told_where_hospitals_did_not_do_the_same():
     one, other = (HospitalAudit(worst=reader(many), readers={"recipient": reader(many)}) for many in (20, 21))
     assert canaries_text(of_hospitals(north=one)) == "20 canaries"
     assert canaries_text(of_hospitals(north=other, south=one)) == "20 canaries or more"
+
+
+def test_a_twin_of_other_versions_says_so():
+    words = cell_in_words("record", "local").words()
+    audit = of_hospitals(north=HospitalAudit(worst=reader(20), readers={"recipient": reader(20)}))
+    assert "versions" not in " ".join(assumptions_of(audit, words, "audit.json"))
+    said = assumptions_of(replace(audit, other_versions=("numpy 9.1", "torch 9.2")), words, "audit.json")
+    assert said[0].endswith("with versions that the run did not begin with: numpy 9.1, torch 9.2.")
 
 
 def test_hospitals_of_which_as_much_was_got_are_in_the_order_of_areas():

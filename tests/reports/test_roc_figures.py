@@ -14,7 +14,7 @@ MOST = (0.0001, 0.02, 0.06, 0.4, 1.0)
 
 
 def hospital(lower: float, roc=ROC, attacks=None) -> HospitalAudit:
-    server = ReaderAudit(epsilon=3.0, epsilon_lower=lower, roc=roc, roc_most=roc and MOST)
+    server = ReaderAudit(epsilon=3.0, epsilon_lower=lower, roc=roc, roc_most=roc and MOST[-len(roc) :])
     nothing = ReaderAudit(epsilon=math.inf, epsilon_lower=None)
     members = attacks and Membership(num_models=4, num_attacked=2, num_records=30, attacks=attacks)
     return HospitalAudit(worst=server, readers={"hospital": nothing, "server": server}, membership=members)

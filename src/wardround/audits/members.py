@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from wardround.audits.bounds import epsilon_in_one_run
 from wardround.audits.bounds import is_refuted as refutes
 from wardround.audits.membership import lira, log_likelihoods, rmia
-from wardround.audits.readers import Bill, Levels, allowed_at, rates_found
+from wardround.audits.readers import Bill, Levels, rates_found
 from wardround.audits.records import CONFIDENCE, AttackResult, Membership
-from wardround.audits.scores import guesses_of, rate_over_models, roc_points
+from wardround.audits.scores import allowed_at, guesses_of, rate_over_models, roc_points
 from wardround.audits.shadows import Shadows
 from wardround.scores import macro_auc
 

@@ -3,7 +3,6 @@
 Left out on purpose: what it saw (see `canaries`), and how all readers of all hospitals become one audit (see `audit`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +17,24 @@ from wardround.audits.bounds import (
 )
 from wardround.audits.canaries import Mechanism, Twin
 from wardround.audits.records import FoundRates, ReaderAudit
-from wardround.audits.scores import Noise, Rate, guesses_of, log_ratios, measured_noise, rate_at, roc_points, share_of
+from wardround.audits.scores import (
+    Noise,
+    Rate,
+    allowed_at,
+    guesses_of,
+    log_ratios,
+    measured_noise,
+    rate_at,
+    roc_points,
+    share_of,
+)
 from wardround.privacy.accounting import headline_profile
 from wardround.privacy.attackers import Attacker, attacker_of, true_positive_rates
 from wardround.privacy.cells import READERS, Cell
 from wardround.privacy.profiles import EPSILONS, Profile, gaussian_epsilon
 from wardround.privacy.spending import Account
 
-__all__ = ["Bill", "Levels", "Seen", "allowed_at", "bills_of", "got", "rates_found", "seen_by"]
+__all__ = ["Bill", "Levels", "Seen", "bills_of", "got", "rates_found", "seen_by"]
 
 _CLEAREST = 0.1
 """Share of the canaries that an attacker guesses where canaries may share anything: fixed before anything is seen."""
@@ -152,12 +161,6 @@ def got(seen: Seen | None, bill: Bill, levels: Levels) -> ReaderAudit:
         roc=roc,
         roc_most=allowed_at(roc, bill.profile),
     )
-
-
-def allowed_at(roc: Sequence[tuple[float, float]], profile: Profile) -> tuple[float, ...]:
-    """Return the largest true-positive rate that a promise allows at each point's false-positive rate, rounded up."""
-    rates = true_positive_rates(profile, np.array([accused for accused, _ in roc], np.float64))
-    return tuple(np.minimum(1.0, np.ceil(rates * 1e6) / 1e6).tolist())
 
 
 def rates_found(one_percent: Rate | None, tenth: Rate | None) -> FoundRates:

@@ -57,6 +57,16 @@ class FoundRates:
     )
 
 
+def _check_curve(roc: tuple[tuple[float, ...], ...] | None, most: tuple[float, ...] | None) -> None:
+    points = roc or ()
+    if most is not None and len(most) != len(points):
+        raise ValueError(f"roc_most has {len(most)} numbers, and roc has {len(points)} points")
+    if any(len(point) != 2 for point in points):
+        raise ValueError("roc must have points of two numbers")
+    if not all(0 <= share <= 1 for share in (*(share for point in points for share in point), *(most or ()))):
+        raise ValueError("roc and roc_most must have shares in [0, 1]")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderAudit:
     """What one reader of a run got, and may get.
@@ -84,6 +94,9 @@ class ReaderAudit:
         roc: points of the ROC curve of its scores, (false-positive rate, true-positive rate), from the left, at rates
             that so many canaries can show; None where nothing is promised, or an earlier version audited.
         roc_most: what the bill allows at those false-positive rates.
+
+    Raises:
+        ValueError: a curve is none.
     """
 
     epsilon: float
@@ -106,6 +119,9 @@ class ReaderAudit:
     is_refuted: bool = False
     roc: tuple[tuple[float, ...], ...] | None = json_field(default=None, is_left_out=True)
     roc_most: tuple[float, ...] | None = json_field(default=None, is_left_out=True)
+
+    def __post_init__(self) -> None:
+        _check_curve(self.roc, self.roc_most)
 
 
 def worst_of(found: Iterable[ReaderAudit]) -> ReaderAudit:
@@ -131,6 +147,9 @@ class AttackResult:
             chance.
         roc: points of the ROC curve of its scores, as of ReaderAudit; None where an earlier version audited.
         roc_most: what the bill allows at those false-positive rates; None where it is not of what one record changes.
+
+    Raises:
+        ValueError: a curve is none.
     """
 
     auc: float
@@ -141,6 +160,9 @@ class AttackResult:
     is_refuted: bool = False
     roc: tuple[tuple[float, ...], ...] | None = json_field(default=None, is_left_out=True)
     roc_most: tuple[float, ...] | None = json_field(default=None, is_left_out=True)
+
+    def __post_init__(self) -> None:
+        _check_curve(self.roc, self.roc_most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.audits.bounds import Guesses, highest_share, lowest_share
+from wardround.privacy.attackers import true_positive_rates
+from wardround.privacy.profiles import Profile
 
 __all__ = [
     "Noise",
     "Rate",
+    "allowed_at",
     "guesses_of",
     "log_ratios",
     "measured_noise",
@@ -198,6 +201,11 @@ def roc_points(scores: _FloatArray, coins: NDArray[np.bool_]) -> tuple[tuple[flo
     )
     places = np.unique(np.searchsorted(accused, _ROC_RATES * (1 + 1e-12), side="right") - 1)
     return tuple(zip(accused[places].round(6).tolist(), found[places].round(6).tolist(), strict=True))
+
+
+def allowed_at(roc: Sequence[Sequence[float]], profile: Profile) -> tuple[float, ...]:
+    """Return the largest true-positive rate that a promise allows at each point's false-positive rate."""
+    return tuple(true_positive_rates(profile, np.array([accused for accused, _ in roc], np.float64)).tolist())
 
 
 def measured_noise(seen: _FloatArray, coins: NDArray[np.bool_], stddev: float | _FloatArray) -> Noise | None:

@@ -134,17 +134,20 @@ def audit_contents(audit: Audit | None, words: CellWords, *, file: str, has_show
 
 def assumptions_of(audit: Audit, words: CellWords, file: str) -> list[str]:
     """Return what has to be said beside the figures."""
+    others = ", ".join(audit.other_versions)
     intervals = [each.coin_toss_interval for each in _readers(audit) if each.coin_toss_interval]
     width = max((high - low for low, high in intervals), default=1.0)
     return [
         "The twin does what the run did to clipped gradients or updates, by the same code: it shows what clips, "
-        "batches, noise and sums let through, and not what a model's own gradients give away.",
+        "batches, noise and sums let through, and not what a model's own gradients give away."
+        + (f" The twin was trained with versions that the run did not begin with: {others}." if others else ""),
         "Lower bounds hold all together in 19 of 20 cases. They are of an attacker who knows everything but whether "
         f"{words.used}, and take canaries to be independent and promises to have the shape of a Gaussian's; {file} "
         "has the smaller bounds that assume less.",
         f"{canaries_text(audit)} tell the share of right guesses to within {50 * width:.1f} "
         "percentage points: what is seen may be above what is allowed by chance. An alarm is raised where chance is no "
-        "reason, once in a thousand audits of sound runs, and likewise where less noise is measured than is billed.",
+        "reason, in one of a thousand audits of sound runs at most, and likewise where less noise is measured than is "
+        "billed.",
         "A bound far below the bill says that this attack found little, never that there is little to be found.",
     ]
 

@@ -147,6 +147,16 @@ def set_in(*path, value):
             "audit hospitals hospital-01 readers recipient epsilon_lower = 0.9",
         ),
         (set_in("audit", "epsilon_lower", value=0.9), "audit epsilon_lower = 0.9"),
+        (
+            set_in("audit", "hospitals", "hospital-01", "readers", "server", "roc_most", 0, value=0.5),
+            "audit hospitals hospital-01 readers server roc_most 1 = 0.5",
+        ),
+        (
+            set_in("audit", "hospitals", "hospital-01", "readers", "server", "roc", 0, value=[-1, 0.5]),
+            "shares in [0, 1]",
+        ),
+        (set_in("audit", "hospitals", "hospital-01", "readers", "server", "roc", 0, value=[0.5]), "two numbers"),
+        (set_in("audit", "hospitals", "hospital-01", "readers", "server", "roc_most", value=[1.0]), "has 1 numbers"),
         (set_in("headings", 0, "answer", value="All is well."), "dossier.html is not the text that"),
         (set_in("form", value=9), "this version reads 1"),
         (lambda table: table.pop("bills"), "it lacks bills"),

@@ -7,17 +7,18 @@ scores and what attackers got), which no entry tells.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from wardround.audits.bounds import Guesses, mu_if_independent
-from wardround.audits.records import Audit, HospitalAudit, ReaderAudit, worst_of
-from wardround.audits.scores import share_of
+from wardround.audits.records import AttackResult, Audit, HospitalAudit, ReaderAudit, worst_of
+from wardround.audits.scores import allowed_at, share_of
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
+from wardround.privacy.accounting import headline_profile
 from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.chain import GENESIS, row_digest
 from wardround.privacy.entries import Entry
-from wardround.privacy.profiles import gaussian_epsilon
+from wardround.privacy.profiles import Profile, gaussian_epsilon
 from wardround.privacy.spending import Account, open_account
 from wardround.reports.dossier.records import Dossier, LedgerRow, ReaderBill, entries_of, typed_columns
 from wardround.server.record.account_figures import account_figures
@@ -25,6 +26,7 @@ from wardround.server.record.summaries import LedgerHead, Summary
 
 __all__ = ["bills_of", "chain_findings", "deltas_of", "derived", "differences", "is_alike"]
 
+_Attacked = TypeVar("_Attacked", ReaderAudit, AttackResult)
 _TOLERANCE = 1e-6
 """Relative: epsilon is shown to two digits after the point."""
 
@@ -66,9 +68,8 @@ def derived(dossier: Dossier) -> Dossier:
         ledger_head=LedgerHead(count=last.sequence, digest=last.digest),
         **_of_cell(summary, entries),
     )
-    return replace(
-        dossier, summary=summary, bills=bills, audit=dossier.audit and _audit(dossier.audit, bills, deltas_of(summary))
-    )
+    audit = dossier.audit and _with_curves(_audit(dossier.audit, bills, deltas_of(summary)), account)
+    return replace(dossier, summary=summary, bills=bills, audit=audit)
 
 
 def _of_cell(summary: Summary, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -139,6 +140,34 @@ def _beside(found: ReaderAudit, bill: ReaderBill) -> ReaderAudit:
         tpr_at_fpr_1_percent_most=bill.attacker.tpr_at_fpr_1_percent,
         tpr_at_fpr_01_percent_most=bill.attacker.tpr_at_fpr_01_percent,
     )
+
+
+def _with_curves(audit: Audit, account: Account) -> Audit:
+    """Return the audit with the curves that bills allow beside those that it has."""
+    by_reader = {reader: account.against(reader).events for reader in READERS}
+    hospitals: dict[str, HospitalAudit] = {}
+    for name, hospital in audit.hospitals.items():
+        delta = account.target_deltas.get(name)
+        if delta is None:
+            hospitals[name] = hospital
+            continue
+        profiles = {reader: headline_profile(events[name], delta) for reader, events in by_reader.items()}
+        readers = {
+            reader: _allowed(found, profiles[reader]) if reader in profiles else found
+            for reader, found in hospital.readers.items()
+        }
+        members = hospital.membership
+        if members is not None:
+            attacks = {attack: _allowed(each, profiles["recipient"]) for attack, each in members.attacks.items()}
+            members = replace(members, attacks=attacks)
+        hospitals[name] = replace(hospital, readers=readers, worst=worst_of(readers.values()), membership=members)
+    return replace(audit, hospitals=hospitals)
+
+
+def _allowed(found: _Attacked, profile: Profile) -> _Attacked:
+    if found.roc is None or found.epsilon_lower is None:
+        return replace(found, roc_most=None)
+    return replace(found, roc_most=allowed_at(found.roc, profile))
 
 
 def differences(written: Dossier, wanted: Dossier) -> list[str]:
