@@ -74,8 +74,7 @@ def audit_run(
     reconstruction = _reconstructed(config, groups, len(bills), seed) if is_reconstructed else None
     # Before twins, so that what can't be is refused first.
     membership = {} if shadow_models is None else _of_shadows(config, bills, shadow_models, seed)
-    num_tests = len(groups) * _NUM_VIEWS
-    levels = Levels(false_alarm=_FALSE_ALARMS / 2 / num_tests, too_large=(1 - CONFIDENCE) / num_tests)
+    levels = _levels(len(groups) * _NUM_VIEWS)
     readers, suspicions = _of_twins(config, groups, bills, levels, num_canaries=num_canaries, seed=seed)
     suspicions += of_members(membership)
     hospitals = {name: _hospital(readers[name], membership.get(name)) for name in account.places if name in readers}
@@ -94,6 +93,10 @@ def audit_run(
         reconstruction=reconstruction,
         level=levels.too_large,
     )
+
+
+def _levels(num_tests: int) -> Levels:
+    return Levels(false_alarm=_FALSE_ALARMS / 2 / num_tests, too_large=(1 - CONFIDENCE) / num_tests)
 
 
 def _reconstructed(config: Config, groups: Sequence[Group], num_hospitals: int, seed: int) -> Reconstruction:
