@@ -66,11 +66,8 @@ def audit_run(
     started = time.perf_counter()
     if reason := unaudited_because(config.privacy):
         raise ConfigError(reason)
-    if num_canaries is None:
-        num_canaries = DEFAULT_CANARIES if cell_of(config.privacy).clips_records else DEFAULT_HOSPITALS
-    # Test scores are charged after the last round, and no training: they are in the bill alone.
-    rounds = [entry for entry in entries if entry.round_number <= config.training.num_rounds]
-    bills, groups = bills_of(account), groups_of(rounds, present or {})
+    num_canaries = _default_canaries(config) if num_canaries is None else num_canaries
+    bills, groups = bills_of(account), groups_of(_training(config, entries), present or {})
     reconstruction = _reconstructed(config, groups, len(bills), seed) if is_reconstructed else None
     # Before twins, so that what can't be is refused first.
     membership = {} if shadow_models is None else _of_shadows(config, bills, shadow_models, seed)
@@ -93,6 +90,15 @@ def audit_run(
         reconstruction=reconstruction,
         level=levels.too_large,
     )
+
+
+def _default_canaries(config: Config) -> int:
+    return DEFAULT_CANARIES if cell_of(config.privacy).clips_records else DEFAULT_HOSPITALS
+
+
+def _training(config: Config, entries: Sequence[Entry]) -> list[Entry]:
+    """Return the charges of rounds: test scores are charged after the last, and are in the bill alone."""
+    return [entry for entry in entries if entry.round_number <= config.training.num_rounds]
 
 
 def _levels(num_tests: int) -> Levels:
