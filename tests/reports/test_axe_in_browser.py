@@ -26,18 +26,17 @@ def findings(browser, page, scheme):
     return [(each["id"], each["impact"], each["nodes"][0]["html"]) for each in found["violations"]]
 
 
-@pytest.fixture(scope="module")
-def audited(tmp_path_factory):
-    """A run's page with an audit, reconstruction and released scores, and its dossier."""
+@pytest.fixture(scope="module", params=[("private", None), ("simulation", 4)], ids=["released", "shadows"])
+def audited(request, tmp_path_factory):
+    """A run's page with an audit, reconstruction and released scores or attacks on real records, and its dossier."""
+    release, shadow_models = request.param
     config = small_config(
         training={"num-rounds": 3},
         privacy={"noise-multiplier": 1.5},
-        evaluation={"release": "private"},
-        audit={"canaries": 60},
+        evaluation={"release": release},
     )
     run = wardround.run(config, out=tmp_path_factory.mktemp("axe") / "run")
-    wardround.audit(run, canaries=60, reconstruct=True)
-    wardround.report(run.folder)
+    wardround.audit(run, canaries=60, shadow_models=shadow_models, reconstruct=True)
     write_dossier(run.folder, browsers=())
     return {"page": run.folder / "report.html", "dossier": run.folder / "dossier" / "dossier.html"}
 
