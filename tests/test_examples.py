@@ -50,13 +50,11 @@ _SHORTER = {
 }
 _LARGEST_21 = {"federation": {"min-patients": 150}, "aggregation": {"min-survivors": 21}}
 _SHORTER_STUDIES = {
-    "fashion-mnist": {"federation": {"test-fraction": 0.01}, "training": {"local-steps": 1, "sample-rate": 0.005}},
     "averaged-models": _LARGEST_21,
     "falling-rates": _LARGEST_21,
     "imbalance": _LARGEST_21,
     "personal-models-of-small-hospitals": {"federation": {"min-patients": 150}},
     "imbalance-of-hospitals": _LARGEST_21,
-    "stroke-trial": _LARGEST_21,
     "placements-at-equal-epsilon": _LARGEST_21,
     "hospitals-at-equal-epsilon": _LARGEST_21,
     "the-clip-of-hospitals": _LARGEST_21,
