@@ -81,7 +81,7 @@ def write_sites(
     tables = SETTINGS if tables is None else tables
     for name in names:
         (folder / name).mkdir(parents=True)
-    keys = {name: new_site_key(folder / name / "site.key") for name in names}
+    keys = {name: new_site_key(f"{folder / name}/site.key") for name in names}
     numbers = {key: int(tables["aggregation"].get(key, least)) for key, least in NUMBERS.items()}
     roster = Roster(
         federation="test",

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import attacked
@@ -23,6 +23,11 @@ def run_pytest(folder: Path, *words):
 
 PLUGIN = ("-p", "wardround.attacks.plugin", "--pyargs", "wardround.attacks.conformance")
 EXAMPLE = Path(attacked.__file__).parent
+
+
+def test_whoever_installs_the_package_has_the_plugin():
+    (found,) = [each for each in entry_points(group="pytest11") if each.name == PLUGIN[1]]
+    assert found.value == PLUGIN[1]
 
 
 def test_the_ready_made_tests_pass_where_the_app_stands_and_say_what_was_learnt_where_it_falls():

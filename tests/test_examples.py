@@ -9,6 +9,7 @@ from small_runs import rows_of
 
 import wardround
 from wardround.config import load_config
+from wardround.simulations.studies.data_once import DataOnce
 from wardround.simulations.studies.study_run import finish_run
 from wardround.simulations.studies.study_toml import load_study
 from wardround.simulations.studies.tune_toml import load_tune
@@ -16,7 +17,6 @@ from wardround.simulations.studies.vary import VARIANT
 
 ROOT = Path(__file__).parents[1]
 _READ_FROM_FILES = (
-    "averaged-models",
     "chest-x-rays",
     "cifar10-imbalanced",
     "falling-rates",
@@ -27,6 +27,7 @@ _READ_FROM_FILES = (
     "fashion-mnist-published-noise",
     "fashion-mnist-trustless",
     "flamby-heart-disease",
+    "flamby-heart-disease-without-privacy",
     "heart-disease",
     "heart-with-a-trusted-server",
     "hospitals-at-epsilon-8",
@@ -42,6 +43,7 @@ _READ_FROM_FILES = (
     "tcga-brca",
     "the-clip",
     "the-clip-of-hospitals",
+    "the-clip-without-privacy",
     "tune-stroke",
     "tune-stroke-private",
 )
@@ -52,7 +54,6 @@ _SHORTER = {
 }
 _LARGEST_21 = {"federation": {"min-patients": 150}, "aggregation": {"min-survivors": 21}}
 _SHORTER_STUDIES = {
-    "averaged-models": _LARGEST_21,
     "falling-rates": _LARGEST_21,
     "imbalance": _LARGEST_21,
     "personal-models-of-small-hospitals": {"federation": {"min-patients": 150}},
@@ -122,8 +123,9 @@ def test_every_kind_of_run_of_a_study_that_is_an_example_runs(path: Path, tmp_pa
         (each.config.privacy.placement, each.baseline, dict(each.varied or ()).get(VARIANT)): each
         for each in runs[::-1]
     }
+    data = DataOnce()
     for number, study_run in enumerate(kinds.values()):
-        row = finish_run(study_run, tmp_path / str(number)).row
+        row = finish_run(study_run, tmp_path / str(number), data=data).row
         assert row.status == "done"
         assert (row.baseline, row.placement in study.placements) == (study_run.baseline, not study_run.baseline)
         assert row.score <= 1.0 and (row.score >= 0.0 or row.task == "regression")

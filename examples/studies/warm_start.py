@@ -28,7 +28,7 @@ def federations() -> tuple[wr.Federation, wr.Federation, dict[str, list[float]]]
     return ended, begins, bounds | {trial.feature_names[each.column]: [each.low, each.high] for each in trial.numbers}
 
 
-def main(out: Path, num_seeds: int = 20) -> None:
+def main(out: Path, num_seeds: int = 20, levels: tuple[float, ...] = (0.5, 1.0, 5.0)) -> None:
     """Leave the run of the federation that has ended, and the study of the one that begins, in a folder."""
     ended, begins, bounds = federations()
     job = wr.Config.load(Path(__file__).parents[1] / "stroke-trial.toml")
@@ -40,7 +40,7 @@ def main(out: Path, num_seeds: int = 20) -> None:
     study = {
         "base": job,
         "placements": ["local"],
-        "target_epsilons": [0.5, 1.0, 5.0],
+        "target_epsilons": list(levels),
         "seeds": list(range(1, num_seeds + 1)),
         "variants": {
             "from-nothing": {},

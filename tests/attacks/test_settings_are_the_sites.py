@@ -155,7 +155,6 @@ OTHER: dict[str, dict[str, Any]] = {
     "privacy.max_grad_norm": {"privacy": {"max-grad-norm": 0.9999999}},
     "privacy.clipping": {"privacy": {"clipping": "automatic"}},
     "privacy.microbatch_size": {"privacy": {"microbatch-size": 2}, "federation": {"patient-column": None}},
-    "training.ema_decay": {"training": {"ema-decay": 0.9}},
     "privacy.target_delta": {"privacy": {"target-delta": 1.0000001e-3}},
     "privacy.budget_epsilon": {"privacy": {"budget-epsilon": 1e6}},
     "privacy.on_budget": {"privacy": {"on-budget": "drop"}},

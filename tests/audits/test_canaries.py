@@ -47,6 +47,19 @@ def test_a_twin_has_the_runs_bill(cell, tmp_path):
     assert (of_twin["server"] == float("inf")) == (of_run["server"] == float("inf"))
 
 
+@pytest.mark.parametrize("placement", ["local", "distributed", "central"])
+def test_hospitals_have_twins_at_any_delta_that_their_run_may_have(placement, tmp_path):
+    config = small_config(
+        training={"num-rounds": 1},
+        privacy={"unit": "hospital", "placement": placement, "target-delta": 0.01},
+        aggregation={"protocol": "secure-sum" if placement == "distributed" else "plain", "min-survivors": 3},
+    )
+    run = wardround.run(config, out=tmp_path / "run")
+    found = wardround.audit(run, canaries=200)
+    assert found.num_canaries == 200
+    assert found.epsilon == pytest.approx(run.outcome.epsilon.readers["recipient"])
+
+
 @pytest.mark.parametrize("engine", ["inline", "stacked"])
 @pytest.mark.parametrize("cell", CELLS_WITH_CANARIES, ids=lambda cell: cell.name)
 def test_a_canary_moves_its_coordinate_by_a_clip_and_the_noise_is_as_billed(cell, engine):

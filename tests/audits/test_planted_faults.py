@@ -104,7 +104,7 @@ def scale_noise(monkeypatch):
 def test_noise_below_the_bill_is_an_alarm_of_its_own(run, scale_noise):
     """A twentieth too little changes the share of right guesses by less than it hangs on chance."""
     scale_noise(0.95)
-    found = wardround.audit(run, canaries=2000)
+    found = wardround.audit(run, canaries=4000)
     server = found.hospitals["hospital-01"].readers["server"]
     assert found.is_alarm
     assert (server.is_refuted, server.is_noise_low) == (False, True)

@@ -1,15 +1,17 @@
 """`wardround audit` and `wr.audit`: what is written, printed and returned."""
 
 import json
+import shutil
 
 import pytest
-from small_runs import command_line, small_config
+from small_runs import command_line, interrupted_before_charging, small_config
 
 import wardround
 from wardround.audits.records import Audit
 from wardround.config import config_to_toml
 from wardround.errors import ConfigError, ProtocolError
 from wardround.json_records import read_json_record
+from wardround.privacy.ledger import open_ledger
 from wardround.privacy.noise import GaussianNoise
 from wardround.simulations.studies.study import Study
 
@@ -108,6 +110,13 @@ def test_a_run_whose_bill_is_refuted_ends_with_1_and_says_why(tmp_path, capsys, 
         ({"audit": {"canaries": 50}, "privacy": {"placement": "none", "noise-multiplier": None}}, "promises nothing"),
         ({"audit": {"canaries": 50}, "privacy": {"microbatch-size": 2}}, "clips records in groups"),
         (
+            {
+                "audit": {"canaries": 50},
+                "privacy": {"unit": "hospital", "placement": "central", "adaptive-clipping": True},
+            },
+            "adaptive-clipping = true moves the clip",
+        ),
+        (
             {"audit": {"canaries": 50}, "privacy": {"budget-epsilon": 9.0, "on-budget": "replan"}},
             "may change the noise",
         ),
@@ -130,4 +139,48 @@ def test_a_damaged_audit_is_named(run, tmp_path):
     path.write_text(text.replace('"confidence"', '"confident"'))
     with pytest.raises(ProtocolError, match=r"audit\.json is no audit of a run"):
         wardround.report(run)
+    path.write_text(text[:-9])
+    with pytest.raises(ProtocolError, match=r"audit\.json is not valid JSON.*`wardround audit .*` writes it anew"):
+        wardround.report(run)
     path.write_text(text)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**62 + 1, "x", True])
+def test_a_seed_that_is_none_is_named(run, seed):
+    with pytest.raises(ConfigError, match=r"seed = .* must be an integer in 0\.\.4611686018427387904"):
+        wardround.audit(run, canaries=60, seed=seed)
+
+
+def test_an_interrupted_run_is_not_audited_and_an_audit_of_less_is_none(run, tmp_path, monkeypatch):
+    """The bill grows as a run goes on: what was seen of fewer rounds stands beside no bill of more."""
+    folder = tmp_path / "run"
+    config = small_config(training={"num-rounds": 2}, audit={"canaries": 60})
+    with interrupted_before_charging(monkeypatch, 2):
+        wardround.run(config, out=folder)
+    with pytest.raises(ConfigError, match="has not come to an end: wardround resume"):
+        wardround.audit(folder, canaries=60)
+    other = json.loads((wardround.audit(run, canaries=60) and run.folder / "audit.json").read_text())
+    (folder / "audit.json").write_text(json.dumps(other))
+    wardround.resume(folder)
+    with open_ledger(folder / "ledger.sqlite", read_only=True) as ledger:
+        digest = ledger.head[1]
+    table = json.loads((folder / "audit.json").read_text())
+    assert table["ledger_digest"] == digest != other["ledger_digest"]
+    assert "What attackers got" in (folder / "report.html").read_text()
+    (folder / "audit.json").write_text(json.dumps(other))
+    wardround.report(folder)
+    assert "What attackers got" not in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "instead"),
+    [("config.toml", "noise-multiplier = 1", "noise-multiplier = 9"), ("versions.txt", "flwr ", "flwr 0.")],
+)
+def test_a_run_that_is_not_in_order_is_not_audited(run, tmp_path, name, there, instead):
+    """Its twin would be of settings that nobody ran."""
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    text = (folder / name).read_text()
+    assert there in text
+    (folder / name).write_text(text.replace(there, instead, 1))
+    with pytest.raises(ProtocolError, match=f"is not in order, and no audit is made of it: .*{name}"):
+        wardround.audit(folder, canaries=60)

@@ -375,11 +375,6 @@ def test_a_run_that_stops_early_is_charged_its_rounds_and_its_release(tmp_path: 
     assert resume(done.folder, public=public).summary == done.summary
 
 
-def test_averaged_models_are_scored_as_they_are_kept(tmp_path: Path) -> None:
-    done = run(settings(training={"ema-decay": 0.5}), out=tmp_path / "run")
-    assert done.summary["released_scores"]["scores"] and verify_run(done.folder)[0] == []
-
-
 def test_sums_that_were_changed_are_found(tmp_path: Path) -> None:
     done = run(settings(), out=tmp_path / "run")
     path = done.folder / "summary.json"

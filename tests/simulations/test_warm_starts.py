@@ -69,7 +69,7 @@ def test_a_run_begins_from_the_file_at_the_same_epsilon(unit: str, placement: st
 
 
 def test_engines_agree_and_a_run_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = config_of(saved(tmp_path / "m.safetensors"), training={"ema-decay": 0.5})
+    config = config_of(saved(tmp_path / "m.safetensors"))
     whole = run(config, out=tmp_path / "whole")
     for number in (1, 2):
         folder = tmp_path / f"parts-{number}"

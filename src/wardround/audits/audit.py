@@ -12,7 +12,7 @@ from wardround.audits.mechanisms import Group, groups_of
 from wardround.audits.members import attack_models
 from wardround.audits.readers import Bill, Levels, bills_of, got, seen_by
 from wardround.audits.reconstruction import reconstruct
-from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, Membership, ReaderAudit, Reconstruction
+from wardround.audits.records import CONFIDENCE, Audit, HospitalAudit, Membership, ReaderAudit, Reconstruction, worst_of
 from wardround.audits.shadows import mislabel, train_shadows
 from wardround.audits.suspicions import of_members, of_readers
 from wardround.config import DEFAULT_CANARIES, DEFAULT_HOSPITALS, Config, unaudited_because
@@ -74,10 +74,12 @@ def audit_run(
     reconstruction = _reconstructed(config, groups, len(bills), seed) if is_reconstructed else None
     # Before twins, so that what can't be is refused first.
     membership = {} if shadow_models is None else _of_shadows(config, bills, shadow_models, seed)
-    readers, suspicions = _of_twins(config, groups, bills, num_canaries=num_canaries, seed=seed)
+    num_tests = len(groups) * _NUM_VIEWS
+    levels = Levels(false_alarm=_FALSE_ALARMS / 2 / num_tests, too_large=(1 - CONFIDENCE) / num_tests)
+    readers, suspicions = _of_twins(config, groups, bills, levels, num_canaries=num_canaries, seed=seed)
     suspicions += of_members(membership)
     hospitals = {name: _hospital(readers[name], membership.get(name)) for name in account.places if name in readers}
-    worst = max((each.worst for each in hospitals.values()), key=_lower)
+    worst = worst_of(each.worst for each in hospitals.values())
     return Audit(
         epsilon_lower=worst.epsilon_lower,
         epsilon=worst.epsilon,
@@ -90,6 +92,7 @@ def audit_run(
         hospitals=hospitals,
         unaudited={name: _UNTRAINED for name in account.places if name not in hospitals},
         reconstruction=reconstruction,
+        level=levels.too_large,
     )
 
 
@@ -114,13 +117,12 @@ def _of_twins(
     config: Config,
     groups: Sequence[Group],
     bills: Mapping[str, Mapping[str, Bill]],
+    levels: Levels,
     *,
     num_canaries: int,
     seed: int,
 ) -> tuple[dict[str, dict[str, ReaderAudit]], list[str]]:
     """Return by hospital and reader what was got of twins, and what to suspect where that is too much."""
-    num_tests = len(groups) * _NUM_VIEWS
-    levels = Levels(false_alarm=_FALSE_ALARMS / 2 / num_tests, too_large=(1 - CONFIDENCE) / num_tests)
     readers: dict[str, dict[str, ReaderAudit]] = {}
     suspicions: list[str] = []
     for place, group in enumerate(groups):
@@ -140,9 +142,5 @@ def _of_twins(
     return readers, suspicions
 
 
-def _lower(found: ReaderAudit) -> float:
-    return -1.0 if found.epsilon_lower is None else found.epsilon_lower
-
-
 def _hospital(readers: Mapping[str, ReaderAudit], membership: Membership | None) -> HospitalAudit:
-    return HospitalAudit(worst=max(readers.values(), key=_lower), readers=dict(readers), membership=membership)
+    return HospitalAudit(worst=worst_of(readers.values()), readers=dict(readers), membership=membership)

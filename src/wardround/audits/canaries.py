@@ -120,8 +120,10 @@ def run_twin(
     num_sites = min(num_hospitals, num_canaries) if cell.clips_records else num_canaries
     of_each = math.ceil(num_canaries / num_sites)
     coins = stream(seed, SetUp.CANARIES).random(num_sites * of_each) < 0.5
+    # A twin may have more of those who are protected than the run has. Bills are the run's, whatever its delta is.
+    delta = _delta(config, of_each if cell.clips_records else num_sites)
     changes = {"federation": {"seed": seed}, "aggregation": {"min_survivors": num_sites if cell.shares_noise else 1}}
-    settings = _settings(config, mechanism, cell).change(**changes, privacy={"target_delta": _delta(config, of_each)})
+    settings = _settings(config, mechanism, cell).change(**changes, privacy={"target_delta": delta})
     data = _canaries(coins, num_sites, unused=_unused(cell))
     num_averaged = np.minimum(cohort_sizes or [num_hospitals] * mechanism.num_rounds, num_sites)
     seen = _Seen(of_each, () if cell.shares_noise else num_averaged.tolist())
@@ -147,9 +149,9 @@ def _unused(cell: Cell) -> float:
     return 1.0 - cell.clips_apart
 
 
-def _delta(config: Config, num_records: int) -> float:
+def _delta(config: Config, num_protected: int) -> float:
     given = config.privacy.target_delta
-    return min(*(given.values() if isinstance(given, dict) else [given]), _MOST_DELTA / num_records)
+    return min(*(given.values() if isinstance(given, dict) else [given]), _MOST_DELTA / num_protected)
 
 
 def _settings(config: Config, mechanism: Mechanism, cell: Cell) -> Config:

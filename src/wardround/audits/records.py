@@ -3,7 +3,7 @@
 What is left out on purpose: how it was found (see `audit`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from wardround.json_records import json_field
@@ -19,13 +19,14 @@ __all__ = [
     "ReaderAudit",
     "Reconstruction",
     "ReconstructionView",
+    "worst_of",
 ]
 
 AUDIT = "audit.json"
 """The file's name in a run's folder."""
 
 CONFIDENCE = 0.95
-"""Of all lower bounds of readers together, and so of the largest: chance alone makes one of them too large in one of
+"""Of all lower bounds of one kind together, and so of the largest: chance alone makes one of them too large in one of
 twenty audits at most. Of real records likewise, and of every other interval by itself."""
 
 
@@ -66,7 +67,7 @@ class ReaderAudit:
             that is refuted.
         epsilon_lower_one_run: the same where canaries may share whatever they like, for promises of a Gaussian's shape.
         epsilon_lower_any: the same where nothing is assumed but epsilon and delta.
-        mu_lower: the distance in standard deviations that `epsilon_lower` is of.
+        mu_lower: the distance in standard deviations that `epsilon_lower` is of, before it is cut at the bill.
         mu: that of the nearest Gaussians that the bill is not above.
         num_canaries: that the attacker guessed.
         num_correct: that it guessed right.
@@ -100,6 +101,14 @@ class ReaderAudit:
     noise_interval: tuple[float, ...] | None = None
     is_noise_low: bool = False
     is_refuted: bool = False
+
+
+def worst_of(found: Iterable[ReaderAudit]) -> ReaderAudit:
+    """Return what the reader got who got most, the first of those who got as much.
+
+    One against whom nothing is promised comes last.
+    """
+    return max(found, key=lambda each: -1.0 if each.epsilon_lower is None else each.epsilon_lower)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +230,9 @@ class Audit:
         seconds: it took.
         hospitals: by name.
         unaudited: by name, why a hospital is not among them.
+        ledger_digest: at which the run's ledger ended; "" of an earlier version, which did not say.
+        level: probability with which one lower bound is too large, at most; None of an earlier version.
+        other_versions: of packages that are not what they were when the run began, so that twins are of other code.
         reconstruction: of made-up records; None where it was not asked for.
     """
 
@@ -234,4 +246,7 @@ class Audit:
     seconds: float
     hospitals: Mapping[str, HospitalAudit]
     unaudited: Mapping[str, str] = json_field(lacking={})
+    ledger_digest: str = ""
+    level: float | None = None
+    other_versions: tuple[str, ...] = ()
     reconstruction: Reconstruction | None = json_field(default=None, is_left_out=True)

@@ -25,12 +25,7 @@ def of_readers(reader: str, found: Mapping[str, ReaderAudit]) -> list[str]:
     quiet = [name for name, each in found.items() if each.is_noise_low]
     sentences = []
     if refuted:
-        first = found[refuted[0]]
-        right, allowed = first.coin_toss_accuracy or 0.0, first.coin_toss_most or 0.0
-        sentences.append(
-            f"{_who(refuted)}, against the {reader}: {right:.1%} of {first.num_canaries} guesses are right, and the "
-            f"bill of epsilon {first.epsilon:.2f} allows {allowed:.1%}: epsilon is {first.epsilon_lower:.2f} at least"
-        )
+        sentences.append(f"{_who(refuted)}, against the {reader}: {_refutation(found[refuted[0]])}")
     if quiet:
         sentences.append(
             f"{_who(quiet)}, against the {reader}: the noise there is {found[quiet[0]].noise:.3g} of what is billed, "
@@ -43,6 +38,21 @@ def of_readers(reader: str, found: Mapping[str, ReaderAudit]) -> list[str]:
             "whether two releases share their noise"
         )
     return sentences
+
+
+def _refutation(found: ReaderAudit) -> str:
+    """Return what was seen that the bill does not allow: of guesses at all canaries, or of the clearest ones."""
+    bill, lower = f"the bill of epsilon {found.epsilon:.2f} allows", found.epsilon_lower or 0.0
+    right, allowed = found.coin_toss_accuracy or 0.0, found.coin_toss_most or 0.0
+    if right > allowed:
+        least = f": epsilon is {lower:.2f} at least" if lower > found.epsilon else ""
+        return f"{right:.1%} of {found.num_canaries} guesses are right, and {bill} {allowed:.1%}{least}"
+    rates = found.found
+    share, accused = rates.tpr_at_fpr_1_percent or 0.0, rates.measured_fpr_1_percent or 0.0
+    return (
+        f"{share:.1%} of the used canaries are found where {accused:.1%} of the others are accused, more than chance "
+        f"explains: {bill} {found.tpr_at_fpr_1_percent_most or 0.0:.1%} where 1 % are"
+    )
 
 
 def _who(names: Sequence[str]) -> str:

@@ -26,7 +26,8 @@ def audit(
         bool, typer.Option("--reconstruct", help="Reconstruct made-up records from gradients, and show them.")
     ] = False,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="SEED", help="Of coins and noise; without, the run's.", min=0)
+        int | None,
+        typer.Option("--seed", metavar="SEED", help="Of coins and noise; without, the run's.", min=0, max=2**62),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -67,6 +67,11 @@ def unaudited_because(privacy: Any) -> str | None:
             f'placement = "{cell.placement}" promises nothing that an audit could refute ([privacy] placement): audit '
             "a run with privacy"
         )
+    if privacy.adaptive_clipping:
+        return (
+            "adaptive-clipping = true moves the clip by what every round releases of it, for which there are no "
+            "canaries ([privacy] adaptive-clipping): audit a run without it"
+        )
     if cell.has_canaries:
         return None
     if cell.clips_groups:

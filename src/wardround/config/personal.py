@@ -90,11 +90,6 @@ def _of_one_model(config: Any) -> Iterator[str]:
             f'{has} averages by itself and goes with strategy = "fedavg", not "{config.aggregation.strategy}" '
             "([aggregation] strategy): remove one of them"
         )
-    if config.training.ema_decay is not None:
-        yield (
-            f"{has} has a model for each hospital, and ema-decay = {config.training.ema_decay} averages one model of "
-            "all over rounds ([training] ema-decay): remove one of them"
-        )
     if evaluation.chooses:
         key = "patience" if evaluation.patience else "keep"
         yield (

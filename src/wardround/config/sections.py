@@ -67,8 +67,7 @@ class TrainingConfig:
     batch of 32). An epoch is 1 / sample_rate steps, rounded up. `cohorts` are drawn at random in every round, or once,
     into groups that take turns. The learning rate follows its schedule by round (see `agreed.learning_rates`).
     `loss_weights` are public, one for each class in class order. Simulated hospitals test the model in round 0, every
-    `evaluate_every`-th and the last. With `ema_decay` the model that is tested and kept is the average of the models
-    over rounds, of which one that is n rounds old has the weight ema_decay^n.
+    `evaluate_every`-th and the last.
     """
 
     num_rounds: int = setting(10, least=1, most=1_000_000)
@@ -88,7 +87,6 @@ class TrainingConfig:
         "auto", choices=("auto", "closed-form", "per-record", "hooks", "ew", "functorch", "ghost")
     )
     evaluate_every: int = setting(1, least=1, unwritten=True)
-    ema_decay: float | None = setting(None, above=0, below=1, unwritten=True)
     device: str = setting("cpu", choices=("cpu", "cuda", "auto"))
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Audit a run by its folder, and leave what came out beside its other files."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from wardround.json_text import json_text
 from wardround.privacy.entries import Entry
 from wardround.privacy.ledger import open_ledger
 from wardround.privacy.spending import account_from_ledger
-from wardround.reports.files import read_summary
+from wardround.reports.dossier.derived import deltas_of
+from wardround.reports.files import read_ended
 from wardround.reports.report import write_report
 from wardround.server.record.run_folder import RunFolder, open_run_folder
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from wardround.simulations.runs import Run
 
 __all__ = ["audit", "audit_folder"]
+
+_MOST_SEED = 2**62
 
 
 def audit(
@@ -52,7 +56,7 @@ def audit(
 
     Raises:
         ConfigError: there is no run in the folder, or none that has come to an end, or what it did has no canaries.
-        ProtocolError: its ledger or a file can't be read.
+        ProtocolError: its ledger or a file can't be read, or is not as the other says.
     """
     folder = open_run_folder(folder_of(path))
     config = put_back(folder.config(), federation=federation, model=model, strategy=strategy)
@@ -74,12 +78,11 @@ def audit_folder(
     from wardround.audits.audit import audit_run
 
     AuditConfig(canaries=canaries, shadow_models=shadow_models)  # refuses what is out of range
-    if (summary := read_summary(folder.path)) is None:
-        raise ConfigError(f"{folder.path} holds a run that has not come to an end: wardround.resume goes on with it")
-    deltas = summary.protection.target_delta
-    by_name = dict.fromkeys(summary.epsilon.hospitals, deltas) if isinstance(deltas, float) else deltas
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= _MOST_SEED):
+        raise ConfigError(f"seed = {seed!r} must be an integer in 0..{_MOST_SEED}: choose another")
+    summary = read_ended(folder, "audit")
     with open_ledger(folder.ledger, read_only=True) as ledger:
-        entries, account = ledger.entries(), account_from_ledger(ledger, by_name)
+        entries, account = ledger.entries(), account_from_ledger(ledger, deltas_of(summary))
         released = [row.content for row in ledger.history() if row.kind == "released"]
     done = audit_run(
         config,
@@ -91,6 +94,8 @@ def audit_folder(
         shadow_models=shadow_models,
         is_reconstructed=reconstruct,
     )
+    head = summary.ledger_head
+    done = replace(done, ledger_digest=head.digest if head else "", other_versions=folder.other_versions())
     folder.write_text(AUDIT, json_text(json_values(done)) + "\n")
     write_report(folder.path)
     return done

@@ -13,10 +13,12 @@ from typing import Any
 
 from wardround.audits.records import AUDIT, Audit
 from wardround.disk import file_text, open_regular
-from wardround.errors import ProtocolError
+from wardround.errors import ConfigError, ProtocolError
 from wardround.json_records import read_json_record
 from wardround.parsing import from_json, from_toml, sound
+from wardround.server.record.run_folder import RunFolder
 from wardround.server.record.summaries import Summary
+from wardround.server.record.verify import verify_run
 
 __all__ = [
     "NOT_KNOWN",
@@ -25,6 +27,7 @@ __all__ = [
     "is_small",
     "read_audit",
     "read_count",
+    "read_ended",
     "read_json",
     "read_number",
     "read_numbers",
@@ -74,8 +77,12 @@ def read_toml(path: Path, text: str) -> dict[str, dict[str, Any]]:
     return {section: table for section, table in tables.items() if isinstance(table, dict)}
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, mend: str = "") -> dict[str, Any] | None:
     """Return the table of a JSON file, or None where there is no such file.
+
+    Args:
+        path: of the file.
+        mend: what to do where it is not JSON; "" is to take up the run again.
 
     Raises:
         ProtocolError: the file is not a JSON table.
@@ -83,7 +90,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     text = read_text(path)
     if text is None:
         return None
-    with sound(ProtocolError, f"{path} is not valid JSON", f"run `wardround resume {path.parent}`"):
+    with sound(ProtocolError, f"{path} is not valid JSON", mend or f"run `wardround resume {path.parent}`"):
         table = from_json(text)
     if not isinstance(table, dict):
         raise ProtocolError(f"{path} must hold a table, not a {type(table).__name__}: restore the file")
@@ -105,17 +112,39 @@ def read_summary(run_folder: Path) -> Summary | None:
 
 
 def read_audit(run_folder: Path) -> Audit | None:
-    """Return what audit.json of a run says, or None where it was not audited.
+    """Return what audit.json says of a run as it is; None where it was not audited, or not since it went on.
 
     Raises:
-        ProtocolError: it is damaged.
+        ProtocolError: it is damaged, or summary.json is.
     """
-    path = run_folder / AUDIT
-    table = read_json(path)
-    if table is None:
+    path, mend = run_folder / AUDIT, f"`wardround audit {run_folder}` writes it anew"
+    table = read_json(path, mend)
+    summary = None if table is None else read_summary(run_folder)
+    if table is None or summary is None or summary.ledger_head is None:
         return None
-    with sound(ProtocolError, f"{path} is no audit of a run", f"`wardround audit {run_folder}` writes it anew"):
-        return read_json_record(Audit, table)
+    with sound(ProtocolError, f"{path} is no audit of a run", mend):
+        audit = read_json_record(Audit, table)
+    return audit if audit.ledger_digest == summary.ledger_head.digest else None
+
+
+def read_ended(run: RunFolder, what: str) -> Summary:
+    """Return the summary of a run that has come to an end and whose files are as its ledger has them.
+
+    Args:
+        run: its folder.
+        what: is made of it, and is not where something is wrong: "dossier".
+
+    Raises:
+        ConfigError: the run has not come to an end.
+        ProtocolError: a file is not what the ledger says.
+    """
+    summary = read_summary(run.path)
+    if summary is None or summary.status == "interrupted":
+        raise ConfigError(f"{run.path} holds a run that has not come to an end: wardround resume {run.path} goes on")
+    findings, _ = verify_run(run.path)
+    if findings:
+        raise ProtocolError(f"{run.path} is not in order, and no {what} is made of it: {findings[0]}")
+    return summary
 
 
 def read_rows(path: Path, *, is_growing: bool = False) -> list[dict[str, str]]:

@@ -133,7 +133,7 @@ class Site:
         return f"Site(name={self.name!r}, federation={self.roster.federation!r})"
 
 
-def new_site_key(path: Path) -> bytes:
+def new_site_key(path: Path | str) -> bytes:
     """Write a new Ed25519 signing key, readable by its owner alone, and return its public half for the roster.
 
     Args:
@@ -143,7 +143,7 @@ def new_site_key(path: Path) -> bytes:
     Raises:
         ConfigError: the file exists or can't be written.
     """
-    key = Ed25519PrivateKey.generate()
+    path, key = Path(path), Ed25519PrivateKey.generate()
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         if not path.parent.exists():

@@ -138,6 +138,15 @@ def set_in(*path, value):
             set_in("audit", "hospitals", "hospital-01", "readers", "server", "num_correct", value=1),
             "audit hospitals hospital-01 readers server coin_toss_accuracy",
         ),
+        (
+            set_in("audit", "hospitals", "hospital-01", "readers", "recipient", "mu_lower", value=0.9),
+            "audit hospitals hospital-01 readers recipient mu_lower = 0.9",
+        ),
+        (
+            set_in("audit", "hospitals", "hospital-01", "readers", "recipient", "epsilon_lower", value=0.9),
+            "audit hospitals hospital-01 readers recipient epsilon_lower = 0.9",
+        ),
+        (set_in("audit", "epsilon_lower", value=0.9), "audit epsilon_lower = 0.9"),
         (set_in("headings", 0, "answer", value="All is well."), "dossier.html is not the text that"),
         (set_in("form", value=9), "this version reads 1"),
         (lambda table: table.pop("bills"), "it lacks bills"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 from scipy.special import softmax
 from scipy.stats import norm, sem, t
 from sklearn.metrics import roc_auc_score
@@ -14,9 +15,15 @@ from test_run_folder import RECORD
 
 from wardround.clients.losses import loss_per_record
 from wardround.scores import NORMAL_95, ClassCounts, Predictions, auc_parts, macro_auc, r2
-from wardround.server.record.intervals import share_interval, share_spread_interval, spread_interval
+from wardround.server.record.intervals import (
+    area_error,
+    error_of_few,
+    share_interval,
+    share_spread_interval,
+    spread_interval,
+)
 from wardround.server.record.records import HospitalFigures, RoundRecord
-from wardround.server.record.score_errors import errors_by_hospital, left_out_error, standard_errors
+from wardround.server.record.score_errors import errors_by_hospital, left_out_error, mean_errors, standard_errors
 from wardround.server.record.score_intervals import hospital_intervals, run_intervals
 from wardround.server.record.summaries import HospitalSummary
 from wardround.survival import (
@@ -101,11 +108,49 @@ def test_an_area_s_error_is_delong_s_also_with_ties_and_by_hospital() -> None:
             assert math.sqrt((own**2).sum()) / len(own) == pytest.approx(math.sqrt(square))
 
 
-def test_an_area_of_1_has_the_error_of_a_share_that_is_always_right() -> None:
+def score_interval(area: float, inside: int, outside: int) -> tuple[float, float]:
+    """Return the interval whose ends' own variance is Hanley and McNeil's, by another way of finding roots."""
+
+    def apart(end: float) -> float:
+        q1, q2, k = end / (2 - end), 2 * end**2 / (1 + end), (inside + outside) / 2 - 1
+        square = (end * (1 - end) + k * (q1 - end**2) + k * (q2 - end**2)) / (inside * outside)
+        return (area - end) ** 2 - NORMAL_95**2 * square
+
+    return brentq(apart, 0.0, area - 1e-12), 1.0 if area == 1 else brentq(apart, area + 1e-12, 1 - 1e-12)
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(12, 28), (10, 400), (30, 30)])
+@pytest.mark.parametrize("area", [0.55, 0.8, 0.99, 1.0])
+def test_an_area_s_interval_reaches_as_far_as_each_of_two(area: float, inside: int, outside: int) -> None:
+    number, few = inside + outside, min(inside, outside)
+    steady = area_error(area, 0.0, few, number)
+    low, _ = share_spread_interval(area, steady, number)
+    assert low == pytest.approx(score_interval(area, inside, outside)[0], abs=1e-9)
+    mirrored = share_spread_interval(1 - area, area_error(1 - area, 0.0, few, number), number)
+    assert mirrored == pytest.approx(tuple(1 - end for end in share_spread_interval(area, steady, number))[::-1])
+    if area < 1:
+        wide = share_spread_interval(area, area_error(area, error_of_few(0.2, few, number), few, number), number)
+        assert wide == pytest.approx(share_spread_interval(area, 0.2, few))
+
+
+def test_an_area_of_1_has_an_error() -> None:
     known = Predictions(values=np.linspace(0.1, 0.9, 40), labels=np.repeat([0, 1], [28, 12]))
     error = errors_by_hospital({"north": known})["north"]
-    assert standard_errors(known)["auc_pooled"] == error
-    assert 1 - NORMAL_95 * error == pytest.approx(share_interval(12, 12)[0])
+    assert standard_errors(known)["auc_pooled"] == error == area_error(1.0, 0.0, 12, 40)
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(10, 100), (20, 20), (20, 400)])
+@pytest.mark.parametrize(("distance", "spread"), [(1.8, 1.0), (3.3, 1.0), (5.1, 2.5)])
+def test_an_area_s_interval_holds_with_few_cases_near_1(
+    inside: int, outside: int, distance: float, spread: float
+) -> None:
+    labels = np.repeat([0, 1], [outside, inside])
+
+    def draw(generator: np.random.Generator) -> Drawn:
+        values = norm.cdf(generator.normal(labels * distance, np.where(labels, spread, 1.0)) - distance / 2)
+        return Predictions(values=values, labels=labels), float(roc_auc_score(labels, values))
+
+    assert held(draw, "auc_pooled", float(norm.cdf(distance / math.hypot(1, spread)))) >= 0.94
 
 
 def of_survival(number: int, *, seed: int = 3) -> tuple[Predictions, SurvivalReference]:
@@ -134,8 +179,9 @@ def test_what_records_bring_to_a_survival_s_scores_adds_up_to_the_libraries_scor
     assert losses_by_record(values, labels, reference.edges) == pytest.approx(losses)
     found = standard_errors(known, reference)
     assert found["loss"] == pytest.approx(sem(losses))
-    assert set(found) == {"loss", "concordance_pooled", "brier_integrated", "brier_kaplan_meier"}
-    assert set(standard_errors(known)) == {"concordance_pooled"}
+    area = {"concordance_pooled"} if (~np.signbit(labels)).sum() >= 10 else set()
+    assert set(found) == {"loss", "brier_integrated", "brier_kaplan_meier"} | area
+    assert set(standard_errors(known)) == area
 
 
 def test_a_concordance_s_interval_holds_as_often_as_it_says() -> None:
@@ -217,38 +263,71 @@ def test_hospitals_have_intervals_of_what_is_known_of_ten_records_or_more() -> N
     assert hospital_intervals(shown("east", 9), line_of("east", 0.9, 0.8), 0.1, "classification") is None
 
 
-def test_a_mean_over_hospitals_counts_one_without_an_interval_with_the_largest_error() -> None:
-    lines = line_of("north", 0.9, 0.8), line_of("south", 0.8, 0.7), line_of("lost", 0.8, math.nan)
-    record = of_round(*lines, errors={"loss": 0.05, "auc_pooled": 0.03, "metrics.own": 0.02})
-    record = replace(record, hospital_errors={"north": 0.05, "south": 0.06})
-    sizes = {"north": 40, "south": 60, "east": "<10", "lost": 30}
-    both = {
-        name: replace(shown(name, size), intervals={"auc": (0.7, 0.9)} if name in ("north", "south") else None)
-        for name, size in sizes.items()
-    }
-    further = {"auc_pooled": 0.76, "own": 0.4}
-    found = run_intervals(record, further, [both["north"], both["south"], both["lost"]], "classification")
+def test_a_run_has_intervals_of_what_is_known() -> None:
+    errors = {"loss": 0.05, "auc_pooled": 0.03, "metrics.own": 0.02, "auc": 0.04}
+    found = run_intervals(of_round(errors=errors), {"auc_pooled": 0.76, "own": 0.4}, [], "classification")
     assert found is not None
-    half = NORMAL_95 * math.hypot(0.4 * 0.05, 0.6 * 0.06)
-    assert found["auc"] == pytest.approx((0.75 - half, 0.75 + half))
+    assert found["auc"] == spread_interval(0.75, 0.04, 100)
     assert found["loss"] == spread_interval(0.4, 0.05, 100)
     assert found["auc_pooled"] == share_spread_interval(0.76, 0.03, 100)
     assert found["metrics.own"] == spread_interval(0.4, 0.02, 10)
-    few = run_intervals(record, further, [both["north"], both["east"]], "classification")
-    wide = NORMAL_95 * math.hypot(0.05, 9 / 40 * 0.5)
-    assert few is not None and few["auc"] == pytest.approx((0.75 - wide, 0.75 + wide))
-    none = run_intervals(record, further, [both["east"]], "classification")
-    assert none is not None and "auc" not in none
+    many = run_intervals(of_round(errors={"auc": 0.4}), {}, [], "classification")
+    assert many is not None and many["auc"] == (0.0, 1.0)
 
 
-def test_many_tiny_hospitals_make_the_interval_of_a_mean_no_narrower() -> None:
-    record = replace(of_round(line_of("north", 0.9, 0.8), errors={}), hospital_errors={"north": 0.1})
-    north = replace(shown("north", 200), intervals={"auc": (0.6, 0.9)})
-    tiny = [shown(f"tiny-{number}", "<10") for number in range(20)]
-    (low, high), (wide_low, wide_high) = (
-        (run_intervals(record, {}, hospitals, "classification") or {})["auc"] for hospitals in ([north], [north, *tiny])
-    )
-    assert wide_low < low < high < wide_high
+def test_a_regression_whose_hospitals_hide_their_counts_has_an_interval() -> None:
+    record = replace(of_round(errors={"r2": 0.03}), class_counts=None)
+    found = run_intervals(record, {}, [shown("east", "<10"), shown("west", "<10")], "regression")
+    assert found == {"r2": spread_interval(0.9, 0.03, 10)}
+
+
+def classified(generator: np.random.Generator, inside: int, outside: int, distance: float) -> Predictions:
+    labels = np.repeat([0, 1], [outside, inside])
+    return Predictions(values=norm.cdf(generator.normal(labels * distance)), labels=labels)
+
+
+def test_a_mean_s_error_is_of_independent_hospitals_and_of_a_share_where_theirs_are_not_known() -> None:
+    generator = np.random.default_rng(5)
+    large = {name: classified(generator, 15, 15, 1.0) for name in ("north", "south")}
+    large["west"] = classified(generator, 30, 30, 1.0)
+    own = errors_by_hospital(large)
+    expected = math.hypot(own["north"] / 4, own["south"] / 4, own["west"] / 2)
+    assert mean_errors(large, own) == {"auc": pytest.approx(expected)}
+    none = {"lost": Predictions(values=np.full(30, 0.3), labels=np.zeros(30, np.int64))}
+    assert mean_errors(large | none, own) == mean_errors(large, own) and mean_errors(none, {}) == {}
+    sure = {name: Predictions(values=np.linspace(0, 1, 10), labels=np.repeat([0, 1], [7, 3])) for name in "abcd"}
+    error = mean_errors(sure, {})["auc"]
+    assert 1 - NORMAL_95 * error == pytest.approx(share_interval(12, 12)[0])
+    both = mean_errors(large | sure, own)["auc"]
+    assert both == pytest.approx(math.hypot(expected * 120 / 160, error * 40 / 160))
+
+
+@pytest.mark.parametrize("distance", [0.7, 1.8, 3.3])
+@pytest.mark.parametrize(("num_hospitals", "size"), [(2, 20), (8, 14), (8, 40), (30, 12)])
+def test_a_mean_s_interval_holds_more_often_than_it_says(num_hospitals: int, size: int, distance: float) -> None:
+    generator, count = np.random.default_rng(8), 0
+    true, times = float(norm.cdf(distance / math.sqrt(2))), 100
+    for _ in range(times):
+        sizes = generator.integers(size // 2, size * 3 // 2, num_hospitals)
+        sides = [int(generator.binomial(number - 2, 0.3)) + 1 for number in sizes]
+        parts = {
+            f"{place}": classified(generator, side, int(number) - side, distance)
+            for place, (number, side) in enumerate(zip(sizes, sides, strict=True))
+        }
+        error = mean_errors(parts, errors_by_hospital(parts))["auc"]
+        areas = [macro_auc(np.stack([-part.values, part.values], axis=1), part.labels) for part in parts.values()]
+        count += abs(np.average(areas, weights=sizes) - true) <= NORMAL_95 * error
+    assert count >= 94
+
+
+def test_a_mean_concordance_counts_a_hospital_of_few_events_with_the_largest_error() -> None:
+    parts = {"north": of_survival(60)[0], "south": of_survival(60, seed=4)[0], "east": of_survival(8)[0]}
+    own = errors_by_hospital(parts)
+    assert set(own) == {"north", "south"}
+    weights = np.array([60, 60, 8]) / 128
+    expected = math.hypot(*(weights * [own["north"], own["south"], 0.5]))
+    assert mean_errors(parts, own) == {"concordance": pytest.approx(expected)}
+    assert mean_errors({"east": parts["east"]}, {}) == {}
 
 
 def test_no_interval_holds_what_a_score_can_t_be() -> None:

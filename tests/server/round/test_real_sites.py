@@ -167,18 +167,6 @@ def test_a_resumed_run_of_all_sites_goes_on(tmp_path: Path) -> None:
     assert verify_run(folder)[0] == []
 
 
-def test_an_average_of_models_goes_on_after_a_round_that_was_cut_short(tmp_path: Path) -> None:
-    """Sites are not asked for anything else: the average is the server's."""
-    folder = tmp_path / "run"
-    config = _interrupted(folder, 1, training={"ema-decay": 0.5})
-    before = load_file(folder / "model.safetensors")
-    assert verify_run(folder)[0] == []
-    summary = run_between_sites(folder, config)
-    after = load_file(folder / "model.safetensors")
-    assert summary["status"] == "done" and any((before[name] != after[name]).any() for name in before)
-    assert verify_run(folder)[0] == []
-
-
 def test_another_roster_is_another_run(tmp_path: Path) -> None:
     """Its sites draw their cohorts from its names: they would refuse the rounds of the old ones."""
     config = _interrupted(tmp_path / "run", 1)

@@ -74,7 +74,7 @@ def _source(name: str) -> Source:
     if name == PYTHON:
         raise ConfigError(
             'dataset = "python" are data that came from Python ([federation] dataset): give them again, as federation= '
-            "in wardround.run or wardround.resume"
+            "in wardround.run, wardround.resume or wardround.audit"
         )
     prefix = name.partition(":")[0] + ":"
     family = [source for source in SOURCES.values() if source.name.startswith(prefix)]

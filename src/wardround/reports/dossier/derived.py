@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wardround.audits.records import Audit, HospitalAudit, ReaderAudit
+from wardround.audits.bounds import Guesses, mu_if_independent
+from wardround.audits.records import Audit, HospitalAudit, ReaderAudit, worst_of
+from wardround.audits.scores import share_of
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
 from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.chain import GENESIS, row_digest
 from wardround.privacy.entries import Entry
+from wardround.privacy.profiles import gaussian_epsilon
 from wardround.privacy.spending import Account, open_account
 from wardround.reports.dossier.records import Dossier, LedgerRow, ReaderBill, entries_of, typed_columns
 from wardround.server.record.account_figures import account_figures
@@ -63,7 +66,9 @@ def derived(dossier: Dossier) -> Dossier:
         ledger_head=LedgerHead(count=last.sequence, digest=last.digest),
         **_of_cell(summary, entries),
     )
-    return replace(dossier, summary=summary, bills=bills, audit=dossier.audit and _audit(dossier.audit, bills))
+    return replace(
+        dossier, summary=summary, bills=bills, audit=dossier.audit and _audit(dossier.audit, bills, deltas_of(summary))
+    )
 
 
 def _of_cell(summary: Summary, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -83,20 +88,43 @@ def _of_cell(summary: Summary, entries: Sequence[Entry]) -> dict[str, Any]:
     return {}
 
 
-def _audit(audit: Audit, bills: Mapping[str, Mapping[str, ReaderBill]]) -> Audit:
+def _audit(audit: Audit, bills: Mapping[str, Mapping[str, ReaderBill]], deltas: Mapping[str, float]) -> Audit:
     """Return the audit with the bills that it is beside, and what follows from its own counts."""
-    hospitals = {name: _hospital(hospital, bills.get(name, {})) for name, hospital in audit.hospitals.items()}
-    worst = max((each.worst for each in hospitals.values()), key=_lower, default=None)
-    lower, epsilon = (audit.epsilon_lower, audit.epsilon) if worst is None else (worst.epsilon_lower, worst.epsilon)
-    return replace(audit, hospitals=hospitals, epsilon_lower=lower, epsilon=epsilon)
+    hospitals = {
+        name: _hospital(hospital, bills[name], deltas[name], audit.level) if name in bills else hospital
+        for name, hospital in audit.hospitals.items()
+    }
+    if not hospitals:
+        return audit
+    worst = worst_of(each.worst for each in hospitals.values())
+    return replace(audit, hospitals=hospitals, epsilon_lower=worst.epsilon_lower, epsilon=worst.epsilon)
 
 
-def _hospital(hospital: HospitalAudit, bills: Mapping[str, ReaderBill]) -> HospitalAudit:
+def _hospital(
+    hospital: HospitalAudit, bills: Mapping[str, ReaderBill], target_delta: float, level: float | None
+) -> HospitalAudit:
     readers = {
-        reader: _beside(found, bills[reader]) if reader in bills else found
+        reader: _beside(_counted(found, bills[reader].epsilon, target_delta, level), bills[reader])
+        if reader in bills
+        else found
         for reader, found in hospital.readers.items()
     }
-    return replace(hospital, readers=readers, worst=max(readers.values(), key=_lower))
+    return replace(hospital, readers=readers, worst=worst_of(readers.values()))
+
+
+def _counted(found: ReaderAudit, bill: float, target_delta: float, level: float | None) -> ReaderAudit:
+    """Return what a reader got with the lower bound and the interval that its counts of guesses give."""
+    if found.epsilon_lower is None or level is None or not found.num_canaries:
+        return found
+    number, right = found.num_canaries, found.num_correct
+    mu = mu_if_independent(Guesses(num_canaries=number, num_guesses=number, num_correct=right), level)
+    lower = gaussian_epsilon(mu, target_delta)
+    return replace(
+        found,
+        epsilon_lower=lower if found.is_refuted else min(lower, bill),
+        mu_lower=mu,
+        coin_toss_interval=share_of(right, number)[1],
+    )
 
 
 def _beside(found: ReaderAudit, bill: ReaderBill) -> ReaderAudit:
@@ -111,10 +139,6 @@ def _beside(found: ReaderAudit, bill: ReaderBill) -> ReaderAudit:
         tpr_at_fpr_1_percent_most=bill.attacker.tpr_at_fpr_1_percent,
         tpr_at_fpr_01_percent_most=bill.attacker.tpr_at_fpr_01_percent,
     )
-
-
-def _lower(found: ReaderAudit) -> float:
-    return -1.0 if found.epsilon_lower is None else found.epsilon_lower
 
 
 def differences(written: Dossier, wanted: Dossier) -> list[str]:

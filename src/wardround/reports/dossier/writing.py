@@ -16,15 +16,14 @@ from wardround.privacy.entries import Entry, entry_row
 from wardround.privacy.ledger import Row, open_ledger
 from wardround.privacy.spending import open_account
 from wardround.reports.dossier.card import CARD, model_card
-from wardround.reports.dossier.derived import bills_of, deltas_of
+from wardround.reports.dossier.derived import bills_of, deltas_of, derived, differences
 from wardround.reports.dossier.headings import headings
 from wardround.reports.dossier.page import dossier_page
 from wardround.reports.dossier.printing import BROWSERS, print_pdf
 from wardround.reports.dossier.records import FORM, Dossier, LedgerRow, Setting, dossier_text
 from wardround.reports.dossier.seal import SEAL, seal
-from wardround.reports.files import read_audit, read_summary, read_text, read_toml
+from wardround.reports.files import read_audit, read_ended, read_text, read_toml
 from wardround.server.record.run_folder import MODEL, RunFolder, open_run_folder, writing
-from wardround.server.record.verify import verify_run
 
 __all__ = ["DATA", "FOLDER", "PAGE", "PDF", "WrittenDossier", "made_by", "write_dossier"]
 
@@ -104,17 +103,14 @@ def _public_half(signing_key: bytes) -> str:
 
 
 def _dossier_of(run: RunFolder) -> Dossier:
-    summary = read_summary(run.path)
-    if summary is None or summary.status == "interrupted" or run.is_worked_on():
-        raise ConfigError(f"{run.path} holds a run that has not come to an end: wardround resume {run.path} goes on")
-    findings, _ = verify_run(run.path)
-    if findings:
-        raise ProtocolError(f"{run.path} is not in order, and no dossier is made of it: {findings[0]}")
+    if run.is_worked_on():
+        raise ConfigError(f"{run.path} holds a run that is worked on: wait for its end")
+    summary = read_ended(run, "dossier")
     with open_ledger(run.ledger, read_only=True) as ledger:
         rows, entries = ledger.history(), ledger.entries()
     audit = read_audit(run.path)
     config = run.path / "config.toml"
-    return Dossier(
+    dossier = Dossier(
         form=FORM,
         made_with=made_by(),
         summary=summary,
@@ -125,6 +121,9 @@ def _dossier_of(run: RunFolder) -> Dossier:
         headings=headings(is_audited=audit is not None),
         rows=tuple(map(_row, rows)),
     )
+    if found := differences(dossier, derived(dossier)):
+        raise ProtocolError(f"{run.path} makes a dossier that its own check would refuse: {found[0]}")
+    return dossier
 
 
 def _row(row: Row) -> LedgerRow:

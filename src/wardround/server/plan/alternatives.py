@@ -120,11 +120,6 @@ def _notes_of_protocol(plan: FederationPlan) -> Iterator[str]:
             f"with secure aggregation {shape.quorum} of the {size} hospitals of a round must stay to its end, or the "
             "round is charged and changes nothing"
         )
-    if (decay := plan.config.training.ema_decay) is not None:
-        yield (
-            f"the model that is tested and kept is the average of the models over rounds (ema-decay = {decay:g}): it "
-            "follows from released models alone, and costs no epsilon"
-        )
     if plan.config.personal.is_used:
         yield _personal_note(plan.config.personal)
     if plan.scores is not None:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from wardround.datasets.constants import NO_CONSTANTS, Constants
 from wardround.exact_sums import Arrays
 from wardround.privacy.spending import Account
-from wardround.server.plan.average import like
 from wardround.server.plan.best import Best
 
 __all__ = ["RoundState"]
@@ -22,7 +21,6 @@ class RoundState:
     `attempt` is the next round's: above 1 where it was charged before and the run was interrupted in it.
     `memory` is what the noise of the next round goes on from, where that hangs on earlier rounds' noise.
     `constants` are what all hospitals are told that was released before round 1.
-    `average` is that of the models so far, where one is made.
     `best` is the best of the models so far, where the settings have anything hang on it.
     `other_versions` are of packages that are not what they were when the run began.
     """
@@ -38,11 +36,5 @@ class RoundState:
     stopped: str
     memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     constants: Constants = NO_CONSTANTS
-    average: Arrays | None = None
     best: Best | None = None
     other_versions: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> Arrays:
-        """What is tested and kept: the average, where one is made, else the parameters that training goes on from."""
-        return like(self.arrays, self.average)

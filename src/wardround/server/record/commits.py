@@ -19,7 +19,6 @@ from wardround.privacy.spending import Account, account_from_ledger
 from wardround.rounds import Assignment
 from wardround.run_facts import RunFacts
 from wardround.score_sums import ReleasedSums
-from wardround.server.plan.average import like
 from wardround.server.plan.best import Best
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
@@ -110,7 +109,6 @@ def restore(run: KeptRun) -> RoundState | None:
         # Nobody knows what was seen of a round that was charged but not committed: the next one is another release.
         attempt=run.ledger.num_attempts(record.run_id, round_number + 1) + 1,
         arrays=part_of(tensors, "model"),
-        average=part_of(tensors, "average") or None,
         account=run.account,
         noise_multipliers=noise_after(records),
         max_grad_norm=record.max_grad_norm,
@@ -187,7 +185,6 @@ def _changes(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str,
 def _save(run: KeptRun, state: RoundState) -> Saved:
     memory, values, forgotten = read_strategy_state(run.strategy)
     tensors = {f"model/{name}": array for name, array in state.arrays.items()}
-    tensors |= {f"average/{name}": array for name, array in (state.average or {}).items()}
     tensors |= {f"strategy/{name}": array for name, array in memory.items()}
     checkpoint, sha256 = run.folder.write_checkpoint(state.round_number, tensors, values)
     return Saved(
@@ -198,7 +195,6 @@ def _save(run: KeptRun, state: RoundState) -> Saved:
         sha256=sha256,
         noise_memory=write_noise(run.folder, state.round_number, state.memory),
         personal=None if (own := _personal(run)) is None else array_digest(own).hex(),
-        average=None if state.average is None else array_digest(state.model).hex(),
     )
 
 
@@ -242,6 +238,6 @@ def kept_model(run: KeptRun, state: RoundState, records: Sequence[RoundRecord]) 
     """Return the parameters that are the run's after these records: the last ones, or the best."""
     kept = kept_record(run.plan.config, records)
     if kept.round_row.round == state.round_number:
-        return state.model
+        return state.arrays
     tensors = run.folder.read_checkpoint(kept.saved.checkpoint, kept.saved.sha256)[0]
-    return like(part_of(tensors, "model"), part_of(tensors, "average") or None)
+    return part_of(tensors, "model")

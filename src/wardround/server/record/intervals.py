@@ -16,8 +16,10 @@ from wardround.small_counts import FEWEST_SHOWN
 
 __all__ = [
     "Interval",
+    "area_error",
     "calibration_interval",
     "class_intervals",
+    "error_of_few",
     "f1_interval",
     "f1_macro_interval",
     "intervals_of",
@@ -72,8 +74,8 @@ def class_intervals(right: int, said: int, real: int) -> dict[str, Interval]:
     return found
 
 
-def share_interval(right: int, number: int) -> Interval:
-    """Return the 95 % interval of a share, of `right` among `number` (>= 1).
+def share_interval(right: float, number: float) -> Interval:
+    """Return the 95 % interval of a share, of `right` among `number` (> 0).
 
     >>> tuple(round(end, 3) for end in share_interval(8, 10))
     (0.49, 0.943)
@@ -129,6 +131,54 @@ def share_spread_interval(value: float, standard_error: float, number: int) -> I
     logit = math.log(value / (1 - value))
     ends = spread_interval(logit, standard_error / (value * (1 - value)), number)
     return _logistic(ends[0]), _logistic(ends[1])
+
+
+def error_of_few(error: float, fewest: int, number: int) -> float:
+    """Return the error by which an interval of `number` records has the degrees of freedom of fewer, which say most.
+
+    Args:
+        error: standard error (>= 0).
+        fewest: how many these are (>= 2): of an area the records on its smaller side, of a C the events.
+        number: of all records (>= 2).
+    """
+    from scipy.special import stdtrit
+
+    return error * float(stdtrit(fewest - 1, 0.975) / stdtrit(number - 1, 0.975))
+
+
+def area_error(area: float, error: float, fewest: int, number: int) -> float:
+    """Return the error by which `share_spread_interval` of one class' area reaches as far as each of two intervals.
+
+    One is DeLong's through the logit, whose variance vanishes where few records are out of order. That of the other
+    hangs on the area that is asked about and not on the one that was seen: a is z sqrt(V(A)) away from its end A, the
+    one nearer to 0.5, with V(A) = A (1 - A) (1 + k (1 - A) / (2 - A) + k A / (1 + A)) / (m n) and k = (m + n) / 2 - 1.
+
+    Args:
+        area: a in [0, 1].
+        error: DeLong's standard error (>= 0), as `error_of_few` has it.
+        fewest: records on the smaller side (>= 2), m.
+        number: records on both, m + n.
+
+    Source: Hanley and McNeil 1982 for V, with m and n told apart no more, as Newcombe 2006, Statistics in Medicine 25,
+        pages 559 to 573, method 5, has it.
+    """
+    from scipy.special import logit, stdtrit
+
+    far = max(area, 1 - area)
+    near, end = 0.0, far
+    for _ in range(50):
+        middle = (near + end) / 2
+        is_outside = far - middle > NORMAL_95 * math.sqrt(_area_variance(middle, fewest, number))
+        near, end = (middle, end) if is_outside else (near, middle)
+    to_error = 1 / float(stdtrit(number - 1, 0.975))
+    if far == 1:
+        return (1 - near) * to_error
+    return max(error, float(logit(far) - logit(near)) * far * (1 - far) * to_error)
+
+
+def _area_variance(area: float, fewest: int, number: int) -> float:
+    pairs, half = fewest * (number - fewest), number / 2 - 1
+    return area * (1 - area) * (1 + half * (1 - area) / (2 - area) + half * area / (1 + area)) / pairs
 
 
 def _logistic(logit: float) -> float:

@@ -190,7 +190,6 @@ class Saved:
         sha256: of that file.
         noise_memory: sha256 of the file that the next round's noise goes on from; None where there is none.
         personal: digest of what is each hospital's own; None where nothing is.
-        average: digest of the average of the models so far, as model.safetensors has it; None where none is made.
     """
 
     strategy_forgets: tuple[str, ...]
@@ -199,12 +198,6 @@ class Saved:
     sha256: str
     noise_memory: str | None = json_field(default=None, is_left_out=True)
     personal: str | None = json_field(default=None, is_left_out=True)
-    average: str | None = json_field(default=None, is_left_out=True)
-
-    @property
-    def kept(self) -> str:
-        """Digest of the model that is tested and kept."""
-        return self.average or self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

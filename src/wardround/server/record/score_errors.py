@@ -12,17 +12,21 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.scores import NORMAL_95, Predictions, auc_parts, class_scores, r2, together
+from wardround.scores import NORMAL_95, Predictions, auc_parts, class_scores, macro_aucs, r2, together
+from wardround.server.record.evaluated import CONCORDANCE
+from wardround.server.record.intervals import area_error, error_of_few, share_interval
 from wardround.small_counts import FEWEST_SHOWN
 from wardround.survival import (
     SurvivalReference,
     brier_by_record,
+    concordance,
     concordance_without_each,
     kaplan_meier,
     losses_by_record,
+    times_and_events,
 )
 
-__all__ = ["NUM_PARTS", "errors_by_hospital", "left_out_error", "standard_errors"]
+__all__ = ["NUM_PARTS", "errors_by_hospital", "left_out_error", "mean_errors", "standard_errors"]
 
 NUM_PARTS = 10
 """Of test records, each of which is left out once, where nothing is known of a score but its values."""
@@ -37,7 +41,8 @@ def standard_errors(predictions: Predictions, reference: SurvivalReference | Non
     survival's hazards. "r2" is 1 - E / V for the mean squared error E and the variance V; to first order its error is
     that of the mean of (e_i - E / V v_i) / V (the mean of the labels moves V to second order alone). "auc_pooled" is
     the mean of the classes' areas (see `scores.auc_parts`), "concordance_pooled" Harrell's C, each record left out in
-    turn. "brier_integrated" and "brier_kaplan_meier" are means over records, with the censoring taken as known.
+    turn, both as wide as their intervals are to be (see `intervals.area_error`). "brier_integrated" and
+    "brier_kaplan_meier" are means over records, with the censoring taken as known.
 
     Args:
         predictions: of all test records.
@@ -59,6 +64,9 @@ def standard_errors(predictions: Predictions, reference: SurvivalReference | Non
 def errors_by_hospital(predictions: Mapping[str, Predictions]) -> dict[str, float]:
     """Return the standard error of each hospital's area, r2 or C, of those where it is known and not 0.
 
+    That of an area is known where every class that is there has ten records or more on either side, that of a C where
+    there are ten events.
+
     Args:
         predictions: by hospital, all of one task.
     """
@@ -73,6 +81,51 @@ def errors_by_hospital(predictions: Mapping[str, Predictions]) -> dict[str, floa
     else:
         errors = _auc_errors(pooled, [part.num_test for part in parts.values()])
     return {name: error for name, error in zip(parts, errors, strict=True) if math.isfinite(error) and error > 0}
+
+
+def mean_errors(predictions: Mapping[str, Predictions], errors: Mapping[str, float]) -> dict[str, float]:
+    """Return the standard error of the hospitals' mean area, "auc", or mean C, "concordance", by test records.
+
+    A hospital whose own error is not known counts with the largest there can be. An area A with m records on the
+    smaller side varies no more than a share of m records, by A (1 - A) / m (Birnbaum and Klose 1957). That is concave
+    in A: the mean of such hospitals' areas, with weights w, varies no more than a share of
+    M = (sum w)^2 / sum (w^2 / m) records does, at their mean area by the weights w^2 / m. It counts with the longer
+    side of Wilson's interval of that share. Of a C nothing better than a variance of 1 / 4 is known.
+
+    Args:
+        predictions: by hospital, all of one task.
+        errors: see `errors_by_hospital`.
+
+    Returns:
+        Nothing of a regression, where no hospital has a score, and of Cs where no hospital's error is known.
+    """
+    parts = {name: part for name, part in predictions.items() if part.num_test}
+    pooled = together(parts.values())
+    if pooled is None or pooled.is_regression:
+        return {}
+    sizes = np.array([part.num_test for part in parts.values()])
+    own = np.array([errors.get(name, math.nan) for name in parts])
+    if pooled.is_survival:
+        areas = np.array([concordance(part.values, part.labels) for part in parts.values()])
+        own = np.where(np.isnan(own), 0.5, own) if np.isfinite(own).any() else own
+    else:
+        areas = macro_aucs(class_scores(pooled), pooled.labels, sizes)
+    weights = np.where(np.isfinite(areas), sizes, 0) / max(sizes[np.isfinite(areas)].sum(), 1)
+    is_lost = np.isnan(own) & (weights > 0)
+    if not weights.any() or (pooled.is_survival and is_lost.any()):
+        return {}
+    known = math.hypot(*(weights * own)[~is_lost & (weights > 0)])
+    if not is_lost.any():
+        return {CONCORDANCE if pooled.is_survival else "auc": known}
+    fewest = auc_parts(class_scores(pooled), pooled.labels, sizes)[1][is_lost]
+    return {"auc": math.hypot(known, _error_of_lost(weights[is_lost], areas[is_lost], fewest))}
+
+
+def _error_of_lost(weights: Floats, areas: Floats, fewest: NDArray[np.int64]) -> float:
+    squares = weights**2 / fewest
+    number, share = float(weights.sum() ** 2 / squares.sum()), float(np.average(areas, weights=squares))
+    low, high = share_interval(share * number, number)
+    return float(weights.sum()) * max(share - low, high - share) / NORMAL_95
 
 
 def left_out_error(score: Callable[[Predictions], float], predictions: Predictions) -> float:
@@ -131,25 +184,31 @@ def _r2_error(predictions: Predictions) -> float:
 
 
 def _concordance_error(predictions: Predictions) -> float:
-    if predictions.num_test < FEWEST_SHOWN:
+    num_events = int(times_and_events(predictions.labels)[1].sum())
+    if num_events < FEWEST_SHOWN:
         return math.nan
-    return _left_out_spread(concordance_without_each(predictions.values, predictions.labels))
+    error = _left_out_spread(concordance_without_each(predictions.values, predictions.labels))
+    return error_of_few(error, num_events, predictions.num_test)
 
 
 def _auc_errors(predictions: Predictions, sizes: list[int] | None = None) -> list[float]:
-    """Return the standard error of each hospital's area; nan where a class that is there has too few in it or not.
+    """Return the error of each hospital's area; nan where a class that is there has too few in it or not.
 
-    Where no record differs from another, as with an area of 1, it is that which reaches to the end of Wilson's interval
-    of m right among m, for the m records of the smaller side: an area varies no more than such a share (Birnbaum and
-    Klose 1957).
+    Averaged areas of several classes have DeLong's interval alone, as long as it has a width.
     """
-    numbers = np.array(sizes or [predictions.num_test])
-    parts, fewest = auc_parts(class_scores(predictions), predictions.labels, numbers)
+    numbers, scores = np.array(sizes or [predictions.num_test]), class_scores(predictions)
+    parts, fewest = auc_parts(scores, predictions.labels, numbers)
+    areas = macro_aucs(scores, predictions.labels, numbers)
     squares = np.bincount(np.repeat(np.arange(len(numbers)), numbers), weights=parts**2, minlength=len(numbers))
-    return [
-        (math.sqrt(square) / number or NORMAL_95 / (few + NORMAL_95**2)) if few >= FEWEST_SHOWN else math.nan
-        for square, number, few in zip(squares.tolist(), numbers.tolist(), fewest.tolist(), strict=True)
-    ]
+    errors = np.sqrt(squares) / np.maximum(numbers, 1)
+    found = []
+    for area, error, few, number in zip(*(of.tolist() for of in (areas, errors, fewest, numbers)), strict=True):
+        if few < FEWEST_SHOWN or not math.isfinite(error):
+            found.append(math.nan)
+            continue
+        wider = error_of_few(error, few, number)
+        found.append(wider if error and scores.shape[1] > 2 else area_error(area, wider, few, number))
+    return found
 
 
 def _left_out_spread(scores: Floats) -> float:

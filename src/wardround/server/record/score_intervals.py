@@ -7,7 +7,6 @@ intervals over seeds, which are a study's.
 import math
 from collections.abc import Mapping, Sequence
 
-from wardround.scores import NORMAL_95
 from wardround.server.record.evaluated import BRIER_INTEGRATED, BRIER_KAPLAN_MEIER, CONCORDANCE, metric_key
 from wardround.server.record.intervals import (
     Interval,
@@ -24,12 +23,14 @@ from wardround.survival import SURVIVAL
 
 __all__ = ["hospital_intervals", "run_intervals"]
 
-_SHARES = frozenset({"auc", "auc_pooled", CONCORDANCE, "concordance_pooled"})
-"""Names of scores that are from 0 to 1."""
-_AT_LEAST_0 = frozenset({"loss", BRIER_INTEGRATED, BRIER_KAPLAN_MEIER})
-"""Names of scores that are never below 0."""
-_LARGEST_ERROR = 0.5
-"""No number in [0, 1] has a larger standard deviation."""
+_POOLED = frozenset({"auc_pooled", "concordance_pooled"})
+"""Names of scores whose errors are made for the logit."""
+_BOUNDS = {
+    **dict.fromkeys(("auc", CONCORDANCE), (0.0, 1.0)),
+    **dict.fromkeys(("loss", BRIER_INTEGRATED, BRIER_KAPLAN_MEIER), (0.0, math.inf)),
+    "r2": (-math.inf, 1.0),
+}
+"""What other scores can be, by name; of one's own metrics nothing is known."""
 
 
 def hospital_intervals(
@@ -55,7 +56,8 @@ def hospital_intervals(
         found["accuracy"] = share_interval(round(line.score * number), number)
         value = math.nan if line.auc is None else line.auc
     if error is not None and not math.isnan(value):
-        found[name] = _around(name, value, error, number)
+        pooled = name if name == "r2" else f"{name}_pooled"
+        found[name] = _around(pooled, value, error, number)
     return found or None
 
 
@@ -64,8 +66,7 @@ def run_intervals(
 ) -> dict[str, Interval] | None:
     """Return the intervals of a run's scores by their names; None where it has none.
 
-    Of a mean over hospitals, "auc" and "concordance", a hospital without an interval counts with the largest error that
-    there is, so that the interval is too wide and not too narrow.
+    "auc" and "concordance" are of the means over hospitals (see `score_errors.mean_errors`).
 
     Args:
         record: of the round whose model was tested.
@@ -76,31 +77,25 @@ def run_intervals(
     row, errors = record.round_row, record.standard_errors or {}
     counts = record.class_counts
     found = dict(intervals_of(counts)) if counts is not None else {}
-    number = _num_test(record, hospitals)
+    number = max(_num_test(record, hospitals), FEWEST_SHOWN)  # errors are of so many at least
     score = {"regression": "r2", SURVIVAL: "concordance_pooled"}.get(task, "accuracy")
     values = {**further, **{metric_key(name): value for name, value in further.items()}, "loss": row.loss}
-    values |= {score: row.score}
+    values |= {score: row.score, "auc": row.auc}
     is_told = counts is None or min(map(sum, counts.confusion)) >= FEWEST_SHOWN
     for name, error in errors.items():
         value = values.get(name)
-        if value is None or not math.isfinite(value) or error <= 0 or number < FEWEST_SHOWN:
+        if value is None or not math.isfinite(value) or error <= 0:
             continue
         if name != "auc_pooled" or is_told:
             found[name] = _around(name, value, error, NUM_PARTS if name.startswith(metric_key("")) else number)
-    mean = CONCORDANCE if task == SURVIVAL else "auc"
-    value, of_mean = further.get(CONCORDANCE) if task == SURVIVAL else row.auc, _error_of_mean(record, hospitals, mean)
-    if value is not None and of_mean is not None and not math.isnan(value):
-        found[mean] = max(0.0, value - NORMAL_95 * of_mean), min(1.0, value + NORMAL_95 * of_mean)
     return found or None
 
 
 def _around(name: str, value: float, error: float, number: int) -> Interval:
-    if name in _SHARES:
+    if name in _POOLED:
         return share_spread_interval(value, error, number)
-    low, high = spread_interval(value, error, number)
-    if name == "r2":
-        return low, min(1.0, high)
-    return (max(0.0, low), high) if name in _AT_LEAST_0 else (low, high)
+    (low, high), (least, most) = spread_interval(value, error, number), _BOUNDS.get(name, (-math.inf, math.inf))
+    return max(least, low), min(most, high)
 
 
 def _num_test(record: RoundRecord, hospitals: Sequence[HospitalSummary]) -> int:
@@ -108,26 +103,3 @@ def _num_test(record: RoundRecord, hospitals: Sequence[HospitalSummary]) -> int:
     if record.class_counts is not None:
         return sum(map(sum, record.class_counts.confusion))
     return sum(hospital.num_test for hospital in hospitals if isinstance(hospital.num_test, int))
-
-
-def _error_of_mean(record: RoundRecord, hospitals: Sequence[HospitalSummary], name: str) -> float | None:
-    """Return the standard error of a mean over hospitals by test records; None where no hospital's is known.
-
-    A hospital with so few test records that their number is not told has some part in the mean, or none: its error
-    counts with as many records as there can be, and the mean is taken over those that are told, so that the error is
-    rather too large.
-    """
-    scores = {line.hospital: line.auc if name == "auc" else line.score for line in record.hospital_rows}
-    errors = record.hospital_errors or {}
-    parts: list[tuple[int, float]] = []
-    total = 0
-    for hospital in hospitals:
-        if math.isnan(scores.get(hospital.hospital) or 0.0):
-            continue  # it has no score, and no part in the mean
-        told = hospital.num_test if isinstance(hospital.num_test, int) else 0
-        total += told
-        is_known = name in (hospital.intervals or {})
-        parts.append((told or FEWEST_SHOWN - 1, errors[hospital.hospital] if is_known else _LARGEST_ERROR))
-    if not total or all(error == _LARGEST_ERROR for _, error in parts):
-        return None
-    return math.hypot(*(number * error for number, error in parts)) / total

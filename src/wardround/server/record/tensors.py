@@ -54,5 +54,5 @@ def read_tensors(path: Path, what: str, step: str, sha256: str | None = None) ->
 
 
 def part_of(tensors: Mapping[str, NDArray[Any]], name: str) -> Arrays:
-    """Return the arrays of a checkpoint below a name: "model", "average" or "strategy"."""
+    """Return the arrays of a checkpoint below a name: "model" or "strategy"."""
     return {key.removeprefix(f"{name}/"): array for key, array in tensors.items() if key.startswith(f"{name}/")}

@@ -25,7 +25,6 @@ from wardround.json_text import json_text
 from wardround.leaves import FORMERLY_SENT
 from wardround.parsing import from_json
 from wardround.privacy.ledger import Entry, open_ledger
-from wardround.server.record.averages import average_findings
 from wardround.server.record.books import Books, agree, books_of
 from wardround.server.record.keeping import kept_record
 from wardround.server.record.noise_files import noise_name
@@ -92,11 +91,10 @@ def _file_findings(folder: RunFolder, books: Books | None, *, is_under_way: bool
             text = "".join(table_texts(records, name))
             found += _table_findings(folder.path / name, text, len(records) - 1, is_open=is_open, is_ahead=is_under_way)
     if books is not None:
-        found += average_findings(folder, records, books.plan.config.training.ema_decay)
         found += _settings_findings(folder, books.plan.config, books.opening.settings)
         found += _versions_findings(folder, books.opening.packages)
     found += _summary_findings(folder, books)
-    found += _model_findings(folder, books, MODEL, lambda saved: saved.kept)
+    found += _model_findings(folder, books, MODEL, lambda saved: saved.model)
     found += _model_findings(folder, books, PERSONAL, lambda saved: saved.personal)
     checkpoints = folder.checkpoint_rounds()
     if records and not is_under_way and len(records) - 1 not in checkpoints:

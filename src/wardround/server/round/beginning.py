@@ -9,7 +9,6 @@ from wardround.config import Config
 from wardround.errors import CohortError, ConfigError, ProtocolError
 from wardround.exact_sums import Arrays
 from wardround.privacy.ledger import Entry, Ledger
-from wardround.server.plan.average import averaged
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.state import RoundState
@@ -139,12 +138,10 @@ def give_up_interrupted(run: RunUnderWay, state: RoundState) -> RoundState:
     cohort = [entry.hospital_id for entry in charged]
     assignments = assign_round(run.plan, cohort, round_number, noise, state.max_grad_norm, attempt)
     before = state.noise_multipliers
-    average = averaged(state.average, state.arrays, round_number, run.plan.config.training.ema_decay)
     state = replace(state, round_number=round_number, attempt=attempt, noise_multipliers=noise, memory={})
-    state = replace(state, average=average)
     why = "the run was interrupted in it, and sites do not redo a round"
     lost = Outcome(abandoned=why, dropped={}, num_scrubbed={})
-    evaluated = evaluate_model(run.link, run, run.measuring, round_number, state.model)
+    evaluated = evaluate_model(run.link, run, run.measuring, round_number, state.arrays)
     seconds = time.perf_counter() - started
     _, best = commit(run, state, assignments, (), lost, evaluated, seconds, noise_before=before)
     return replace(state, attempt=1, best=best)

@@ -34,7 +34,7 @@ from wardround.server.record.evaluated import (
     metric_key,
 )
 from wardround.server.record.records import HospitalFigures, RoundFigures
-from wardround.server.record.score_errors import errors_by_hospital, left_out_error, standard_errors
+from wardround.server.record.score_errors import errors_by_hospital, left_out_error, mean_errors, standard_errors
 from wardround.server.record.tables import mean_over_tests
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.strategy_steps import evaluate
@@ -157,7 +157,8 @@ def evaluate_model(
         scores |= pooled_columns(pooled, mean_over_tests(evaluations, "score"), measuring.reference)
     if measuring.public_loss is not None:
         scores[PUBLIC_LOSS] = measuring.public_loss(arrays)
-    own = hospital_columns(run.columns)
+    own, by_hospital = hospital_columns(run.columns), errors_by_hospital(predictions)
+    errors = {} if pooled is None else _errors_of(measuring, pooled, scores, round_number)
     return Evaluated(
         evaluations=evaluations,
         pooled_score=None if pooled is None else pooled_score(pooled),
@@ -165,8 +166,8 @@ def evaluate_model(
         hospital_columns=_by_hospital(measuring, predictions, own, round_number) if own else {},
         num_hospital_columns=len(own),
         class_counts=None if pooled is None else pooled_counts(pooled),
-        standard_errors=_errors_of(measuring, pooled, scores, round_number) if pooled is not None else {},
-        hospital_errors=errors_by_hospital(predictions),
+        standard_errors=errors | mean_errors(predictions, by_hospital),
+        hospital_errors=by_hospital,
     )
 
 

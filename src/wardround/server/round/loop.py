@@ -19,7 +19,6 @@ from wardround.identity import source_of
 from wardround.privacy.clipping import next_clip
 from wardround.privacy.ledger import open_ledger
 from wardround.run_facts import RunFacts
-from wardround.server.plan.average import averaged
 from wardround.server.plan.best import stops_early
 from wardround.server.plan.budget import entries_of, within_budget
 from wardround.server.plan.dropouts import draw_dropouts
@@ -175,7 +174,6 @@ def _next_round(run: RunUnderWay, before: RoundState) -> tuple[RoundState, Round
         account=state.account.charged(entries),
         max_grad_norm=_next_clip(config, state.max_grad_norm, released.quantile),
         memory=released.memory,
-        average=averaged(state.average, arrays, round_number, config.training.ema_decay),
     )
     # 7. Evaluate the model that comes of it at every hospital, where it is to be tested.
     evaluated = _evaluated(run, state) if is_tested(plan, state) else unevaluated(run.columns)
@@ -186,7 +184,7 @@ def _next_round(run: RunUnderWay, before: RoundState) -> tuple[RoundState, Round
 
 
 def _evaluated(run: RunUnderWay, state: RoundState) -> Evaluated:
-    return evaluate_model(run.link, run, run.measuring, state.round_number, state.model, state.constants)
+    return evaluate_model(run.link, run, run.measuring, state.round_number, state.arrays, state.constants)
 
 
 def _next_clip(config: Config, max_grad_norm: float, quantile: float | None) -> float:

@@ -23,7 +23,6 @@ from wardround.exact_sums import Arrays
 from wardround.identity import source_of
 from wardround.rounds import Evaluation, HospitalProfile
 from wardround.scores import Predictions, together
-from wardround.server.plan.average import averaged, like
 from wardround.server.plan.planning import assign_round, plan_federation
 from wardround.server.record.evaluated import Evaluated
 from wardround.server.record.tables import mean_over_tests
@@ -112,22 +111,18 @@ def _train(
     tensors: HospitalTensors,
     profile: HospitalProfile,
 ) -> Arrays:
-    """Return the parameters after all rounds of one hospital alone, the optimizer afresh in every round.
-
-    Where a federation's models are averaged over rounds, so are these.
-    """
+    """Return the parameters after all rounds of one hospital alone, the optimizer afresh in every round."""
     if constants.balance is not None:
         trainer.weigh(constants.balance)
     # One trainer: no strategy of a server has a part in it, and nobody has to answer.
     # Nor does a delta, which is checked against the number of records, have a meaning without privacy.
     privacy = PrivacyConfig(placement="none", target_delta=0.5 / profile.num_train)
     plan = plan_federation(replace(config, aggregation=AggregationConfig(), privacy=privacy), [profile])
-    noise, average = {profile.hospital_id: 0.0}, None
+    noise = {profile.hospital_id: 0.0}
     for round_number in range(1, config.training.num_rounds + 1):
         (assignment,) = assign_round(plan, [profile.hospital_id], round_number, noise)
         arrays, *_ = trainer.train(arrays, tensors, assignment)
-        average = averaged(average, arrays, round_number, config.training.ema_decay)
-    return like(arrays, average)
+    return arrays
 
 
 def _pooled(tensors: list[HospitalTensors], profiles: list[HospitalProfile]) -> tuple[HospitalTensors, HospitalProfile]:
