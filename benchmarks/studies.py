@@ -40,7 +40,7 @@ from wardround.simulations.studies.workers import _StudyWorker
 from wardround.simulations.studies.study_toml import load_study
 
 runs = {item.name: item for item in load_study(Path(sys.argv[1])).runs()}
-folder, worker = Path(sys.argv[2]), _StudyWorker(sys.path)
+folder, worker = Path(sys.argv[2]), _StudyWorker(sys.path, 0.0)
 for line in sys.stdin:
     started = time.process_time()
     result, reason = worker.finish(runs[line.strip()], folder / line.strip())
