@@ -2,13 +2,13 @@
 
     python benchmarks/studies.py [--before CHECKOUT] [--every N] [--quick] [--whole]
 
-The studies are examples/studies/heart-disease.toml and stroke-trial.toml. Of each a sample is taken, spread evenly over
-every placement and baseline, and done by two processes that take turns run by run: one with the package of CHECKOUT (a
-worktree of an earlier commit), one with this one; each does its runs as a worker of `wardround compare` does. A first
-run, which imports, is apart. What a whole study costs is the mean of each placement and baseline times how many runs it
-has, and the first run once for every worker; two processors share that. With --whole `wardround compare` is run from
-start to end as well, with this package, and timed by the clock. Needs the data (WARDROUND_DATA or a download). Writes
-benchmarks/results/studies.csv.
+The studies are examples/studies/heart-disease.toml and benchmarks/stroke-trial.toml. Of each a sample is taken, spread
+evenly over every placement and baseline, and done by two processes that take turns run by run: one with the package of
+CHECKOUT (a worktree of an earlier commit), one with this one; each does its runs as a worker of `wardround compare`
+does. A first run, which imports, is apart. What a whole study costs is the mean of each placement and baseline times
+how many runs it has, and the first run once for every worker; two processors share that. With --whole `wardround
+compare` is run from start to end as well, with this package, and timed by the clock. Needs the data (WARDROUND_DATA or
+a download). Writes benchmarks/results/studies.csv.
 """
 
 import argparse
@@ -30,7 +30,7 @@ import wardround
 from wardround.simulations.studies.study_toml import load_study
 
 ROOT = Path(__file__).parents[1]
-STUDIES = ("heart-disease", "stroke-trial")
+STUDIES = {"heart-disease": "examples/studies/heart-disease.toml", "stroke-trial": "benchmarks/stroke-trial.toml"}
 RESULTS = ROOT / "benchmarks" / "results" / "studies.csv"
 NUM_WORKERS = 2
 WORKER = """
@@ -40,7 +40,7 @@ from wardround.simulations.studies.workers import _StudyWorker
 from wardround.simulations.studies.study_toml import load_study
 
 runs = {item.name: item for item in load_study(Path(sys.argv[1])).runs()}
-folder, worker = Path(sys.argv[2]), _StudyWorker(sys.path)
+folder, worker = Path(sys.argv[2]), _StudyWorker(sys.path, 0.0)
 for line in sys.stdin:
     started = time.process_time()
     result, reason = worker.finish(runs[line.strip()], folder / line.strip())
@@ -81,7 +81,7 @@ class Side:
 
 def measure(name: str, sides: dict[str, Path], every: int) -> list[list[str]]:
     """Return the rows of one study."""
-    study = ROOT / "examples" / "studies" / f"{name}.toml"
+    study = ROOT / STUDIES[name]
     kinds: dict[str, list[str]] = defaultdict(list)
     for item in load_study(study).runs():
         kinds[item.baseline or item.config.privacy.placement].append(item.name)
@@ -122,7 +122,7 @@ def whole(name: str) -> list[str]:
         command = [sys.executable, "-c", "from wardround.cli import main; main()", "compare"]
         started = time.perf_counter()
         subprocess.run(
-            [*command, f"examples/studies/{name}.toml", "--out", f"{place}/out"],
+            [*command, STUDIES[name], "--out", f"{place}/out"],
             check=True,
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=20, help="one run of so many is in the sample")
     parser.add_argument("--quick", action="store_true", help="a run of each kind, and no file")
     parser.add_argument("--whole", action="store_true", help="also the command itself")
-    parser.add_argument("--studies", nargs="+", default=STUDIES, choices=STUDIES)
+    parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=STUDIES)
     options = parser.parse_args()
     sides = ({"before": options.before.absolute()} if options.before else {}) | {"now": ROOT}
     rows = []
