@@ -1,6 +1,6 @@
 """Data: sources by name, partitions over hospitals, and each hospital's training and test rows.
 
-Left out on purpose: augmentation of images, which was measured and did not pay.
+Left out on purpose: augmentation of images (see decision 45).
 """
 
 from wardround.datasets.extraction import extracted

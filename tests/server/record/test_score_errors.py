@@ -91,6 +91,27 @@ def test_the_interval_of_several_classes_area_holds_as_often_as_it_says() -> Non
     assert 0.92 <= held(draw, "auc_pooled", true) <= 0.98
 
 
+def test_the_interval_of_several_classes_area_holds_less_often_where_a_class_is_small_and_spread() -> None:
+    """By so much as docs/for/researcher.md says."""
+    labels, spread = np.repeat([0, 1, 2], [10, 400, 400]), np.array([2.5, 1.0, 1.0])
+
+    def draw(generator: np.random.Generator, copies: int = 1) -> Drawn:
+        drawn = np.repeat(labels, copies)
+        noise = generator.normal(size=(len(drawn), 3)) * spread[drawn][:, None]
+        scores = softmax(noise + 2.0 * np.eye(3)[drawn], axis=1)
+        return Predictions(values=scores, labels=drawn), macro_auc(scores, drawn)
+
+    assert 0.84 <= held(draw, "auc_pooled", draw(np.random.default_rng(1), 200)[1]) <= 0.95
+
+
+def test_a_c_of_1_has_the_error_of_an_area_of_1() -> None:
+    times = np.arange(1.0, 31.0)
+    sure = Predictions(values=np.stack([times / 40, times / 41], axis=1), labels=labels_of_times(times, times < 21))
+    error = area_error(1.0, 0.0, 15, 30)
+    assert errors_by_hospital({"north": sure}) == {"north": error}
+    assert mean_errors({"north": sure}, {"north": error}) == {"concordance": error}
+
+
 def test_an_area_s_error_is_delong_s_also_with_ties_and_by_hospital() -> None:
     generator = np.random.default_rng(2)
     sizes = [40, 25, 0, 35]

@@ -216,8 +216,9 @@ class RoundRecord:
         outcome: of its training.
         saved: what a resumed run goes on from.
         class_counts: of the model on all test records; None without classes, and where it is not evaluated.
-        standard_errors: of scores over them, by the names of intervals; None where there are none.
-        hospital_errors: of hospitals' areas, r2 or C; None where nothing was measured, and of earlier versions.
+        standard_errors: of scores over them, by the names of intervals, as these are made of them (see `score_errors`);
+            None where there are none.
+        hospital_errors: likewise of hospitals' areas, r2 or C; None where nothing was measured, or it is not known.
         opening: of round 0 only.
     """
 

@@ -1,8 +1,9 @@
-"""Standard errors of scores that no counts tell, by test records, and of hospitals' own.
+"""Errors of scores that no counts tell, by test records, and of hospitals' own, by which their intervals are made.
 
-Each is of the mean of what single records bring to a score, to first order (delta method; the influence of a record),
-or by leaving records out. They are recorded with a round, since its predictions are not kept. What is left out on
-purpose: intervals (see `score_intervals`), and scores that follow from counts (see `intervals`).
+Each is a standard error, those of areas and Cs as much larger as their intervals need to be: of the mean of what single
+records bring to a score, to first order (delta method; the influence of a record), or by leaving records out. They are
+recorded with a round, since its predictions are not kept. What is left out on purpose: intervals (see
+`score_intervals`), and scores that follow from counts (see `intervals`).
 """
 
 import math
@@ -188,6 +189,8 @@ def _concordance_error(predictions: Predictions) -> float:
     if num_events < FEWEST_SHOWN:
         return math.nan
     error = _left_out_spread(concordance_without_each(predictions.values, predictions.labels))
+    if error == 0:  # as of a C of 1: it has the error of an area of 1
+        return area_error(1.0, 0.0, min(num_events, predictions.num_test // 2), predictions.num_test)
     return error_of_few(error, num_events, predictions.num_test)
 
 
