@@ -323,6 +323,15 @@ def test_a_mean_s_error_is_of_independent_hospitals_and_of_a_share_where_theirs_
     assert both == pytest.approx(math.hypot(expected * 120 / 160, error * 40 / 160))
 
 
+def test_a_class_of_few_records_counts_as_much_as_its_area_does_in_a_hospital_s() -> None:
+    """An area of 1 in ten classes, of which one has a record: Wilson's of the records that count like all of them."""
+    labels = np.repeat(np.arange(10), [1, *[50] * 9])
+    sure = Predictions(values=np.eye(10)[labels], labels=labels)
+    number = ((1 + 9 / math.sqrt(50)) / 10) ** -2
+    error = mean_errors({"north": sure}, errors_by_hospital({"north": sure}))["auc"]
+    assert 1 - NORMAL_95 * error == pytest.approx(share_interval(number, number)[0])
+
+
 @pytest.mark.parametrize("distance", [0.7, 1.8, 3.3])
 @pytest.mark.parametrize(("num_hospitals", "size"), [(2, 20), (8, 14), (8, 40), (30, 12)])
 def test_a_mean_s_interval_holds_more_often_than_it_says(num_hospitals: int, size: int, distance: float) -> None:

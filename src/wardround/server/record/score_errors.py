@@ -8,7 +8,7 @@ recorded with a round, since its predictions are not kept. What is left out on p
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,8 @@ def mean_errors(predictions: Mapping[str, Predictions], errors: Mapping[str, flo
     smaller side varies no more than a share of m records, by A (1 - A) / m (Birnbaum and Klose 1957). That is concave
     in A: the mean of such hospitals' areas, with weights w, varies no more than a share of
     M = (sum w)^2 / sum (w^2 / m) records does, at their mean area by the weights w^2 / m. It counts with the longer
-    side of Wilson's interval of that share. Of a C nothing better than a variance of 1 / 4 is known.
+    side of Wilson's interval of that share. Of several classes a hospital's area is the mean of theirs, whose standard
+    deviation is the mean of theirs at most. Of a C nothing better than a variance of 1 / 4 is known.
 
     Args:
         predictions: by hospital, all of one task.
@@ -118,12 +119,22 @@ def mean_errors(predictions: Mapping[str, Predictions], errors: Mapping[str, flo
     known = math.hypot(*(weights * own)[~is_lost & (weights > 0)])
     if not is_lost.any():
         return {CONCORDANCE if pooled.is_survival else "auc": known}
-    fewest = auc_parts(class_scores(pooled), pooled.labels, sizes)[1][is_lost]
-    return {"auc": math.hypot(known, _error_of_lost(weights[is_lost], areas[is_lost], fewest))}
+    counting = _counting_records([part for part, lost in zip(parts.values(), is_lost, strict=True) if lost])
+    return {"auc": math.hypot(known, _error_of_lost(weights[is_lost], areas[is_lost], counting))}
 
 
-def _error_of_lost(weights: Floats, areas: Floats, fewest: NDArray[np.int64]) -> float:
-    squares = weights**2 / fewest
+def _counting_records(parts: Sequence[Predictions]) -> Floats:
+    """Return (n,) by hospital the m of its area; of a mean of classes' areas (mean of 1 / sqrt(m))^-2."""
+    found = []
+    for part in parts:
+        inside = np.bincount(part.labels)
+        smaller = np.minimum(inside, len(part.labels) - inside)
+        found.append(float(np.mean(1 / np.sqrt(smaller[smaller > 0]))) ** -2)
+    return np.array(found)
+
+
+def _error_of_lost(weights: Floats, areas: Floats, counting: Floats) -> float:
+    squares = weights**2 / counting
     number, share = float(weights.sum() ** 2 / squares.sum()), float(np.average(areas, weights=squares))
     low, high = share_interval(share * number, number)
     return float(weights.sum()) * max(share - low, high - share) / NORMAL_95
