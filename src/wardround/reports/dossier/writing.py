@@ -5,7 +5,7 @@ What is left out on purpose: anything that is not in the folder already.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,8 @@ from wardround.disk import make_private_folder, open_regular, write_whole
 from wardround.errors import ConfigError, ProtocolError
 from wardround.privacy.entries import Entry, entry_row
 from wardround.privacy.ledger import Row, open_ledger
-from wardround.privacy.spending import open_account
 from wardround.reports.dossier.card import CARD, model_card
-from wardround.reports.dossier.derived import bills_of, deltas_of, derived, differences
+from wardround.reports.dossier.derived import derived, differences
 from wardround.reports.dossier.headings import headings
 from wardround.reports.dossier.page import dossier_page
 from wardround.reports.dossier.printing import BROWSERS, print_pdf
@@ -107,21 +106,23 @@ def _dossier_of(run: RunFolder) -> Dossier:
         raise ConfigError(f"{run.path} holds a run that is worked on: wait for its end")
     summary = read_ended(run, "dossier")
     with open_ledger(run.ledger, read_only=True) as ledger:
-        rows, entries = ledger.history(), ledger.entries()
+        rows = ledger.history()
     audit = read_audit(run.path)
     config = run.path / "config.toml"
-    dossier = Dossier(
+    told = Dossier(
         form=FORM,
         made_with=made_by(),
         summary=summary,
-        bills=bills_of(open_account(deltas_of(summary)).charged(entries)),
+        bills={},
         audit=audit,
         settings=_settings(read_toml(config, read_text(config) or "")),
         model_sha256=_digest(run.path / MODEL),
         headings=headings(is_audited=audit is not None),
         rows=tuple(map(_row, rows)),
     )
-    if found := differences(dossier, derived(dossier)):
+    again = derived(told)
+    dossier = replace(told, bills=again.bills)
+    if found := differences(dossier, again):
         raise ProtocolError(f"{run.path} makes a dossier that its own check would refuse: {found[0]}")
     return dossier
 

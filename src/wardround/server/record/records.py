@@ -218,7 +218,8 @@ class RoundRecord:
         class_counts: of the model on all test records; None without classes, and where it is not evaluated.
         standard_errors: of scores over them, by the names of intervals, as these are made of them (see `score_errors`);
             None where there are none.
-        hospital_errors: likewise of hospitals' areas, r2 or C; None where nothing was measured, or it is not known.
+        hospital_errors: likewise of hospitals' areas, r2 or C; None where nothing was measured, and of earlier
+            versions.
         opening: of round 0 only.
     """
 

@@ -71,7 +71,7 @@ def run_intervals(
     Args:
         record: of the round whose model was tested.
         further: its scores by further columns.
-        hospitals: with their own intervals.
+        hospitals: with their numbers of test records.
         task: classification, regression or survival.
     """
     row, errors = record.round_row, record.standard_errors or {}
