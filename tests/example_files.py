@@ -29,6 +29,7 @@ READ_FROM_FILES = (
     "stroke-trial",
     "stroke-trial-alone",
     "survival",
+    "survival-alone",
     "tcga-brca",
     "the-clip",
     "the-clip-of-hospitals",
