@@ -26,6 +26,7 @@ READ_FROM_FILES = (
     "personal-models",
     "personal-models-of-small-hospitals",
     "placements-at-equal-epsilon",
+    "statistics-at-epsilon-8",
     "stroke-trial",
     "stroke-trial-alone",
     "survival",

@@ -20,6 +20,7 @@ _SHORTER_STUDIES = {
     "placements-at-equal-epsilon": _LARGEST_21,
     "stroke-trial-alone": _LARGEST_21,
     "hospitals-at-epsilon-8": _LARGEST_21,
+    "statistics-at-epsilon-8": _LARGEST_21,
     "hospitals-at-equal-epsilon": _LARGEST_21,
     "the-clip-of-hospitals": _LARGEST_21,
     "chest-x-rays": {"features": {"extract": "none"}, "federation": {"class-weights": [0.2, 0.2]}},
