@@ -2,7 +2,7 @@
 
 import ast
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -132,7 +132,7 @@ def test_a_record_with_more_fields_sends_no_more_in_a_real_sites_reply() -> None
         loss: float
         patient: str
 
-    (profile,) = profiles_of([100])
+    (profile,) = (replace(each, num_scored=20) for each in profiles_of([100]))
     message = Message(RecordDict(), dst_node_id=1, message_type="query.profile")
     values = {item.name: getattr(profile, item.name) for item in fields(profile)}
     reply = wire.profile_reply(Telling(**values, loss=0.5, patient="north"), message)

@@ -142,8 +142,8 @@ def assumptions_of(audit: Audit, words: CellWords, file: str) -> list[str]:
         "batches, noise and sums let through, and not what a model's own gradients give away."
         + (f" The twin was trained with versions that the run did not begin with: {others}." if others else ""),
         "Lower bounds hold all together in 19 of 20 cases. They are of an attacker who knows everything but whether "
-        f"{words.used}, and take canaries to be independent and to have been treated as is billed, with whatever noise; "
-        f"{file} has the smaller bounds that assume less.",
+        f"{words.used}, and take canaries to be independent and treated as is billed, with more or less noise; {file} "
+        "has the smaller bounds that assume less.",
         f"{canaries_text(audit)} tell the share of right guesses to within {50 * width:.1f} "
         "percentage points: what is seen may be above what is allowed by chance. An alarm is raised where chance is no "
         "reason, in one of a thousand audits of sound runs at most, and likewise where less noise is measured than is "
