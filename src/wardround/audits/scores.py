@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wardround.audits.bounds import Guesses, highest_share, lowest_share
 from wardround.privacy.attackers import true_positive_rates
 from wardround.privacy.profiles import Profile
-from wardround.scores import auc_parts, macro_aucs
+from wardround.scores import auc_parts
 
 __all__ = [
     "Area",
@@ -135,13 +135,11 @@ def guesses_of(scores: _FloatArray, coins: NDArray[np.bool_], share: float = 1.0
 
 def area_of(scores: _FloatArray, coins: NDArray[np.bool_]) -> Area:
     """Return the area under the ROC curve of scores (canaries,), the higher, the more speaks for a canary's use."""
-    columns, labels, sizes = scores[:, None], (~coins).astype(np.int64), [len(scores)]
-    area = float(macro_aucs(columns, labels, sizes)[0])
-    error = float(np.linalg.norm(auc_parts(columns, labels, sizes)[0])) / len(scores)
     num_used = int(coins.sum())
     if not 0 < num_used < len(coins):
         return Area(area=0.5, error=0.0, num_used=num_used)
-    return Area(area=area, error=error, num_used=num_used)
+    (area,), parts, _ = auc_parts(scores[:, None], (~coins).astype(np.int64), [len(scores)])
+    return Area(area=float(area), error=float(np.linalg.norm(parts)) / len(scores), num_used=num_used)
 
 
 def rate_at(scores: _FloatArray, coins: NDArray[np.bool_], false_positive_rate: float) -> Rate | None:
