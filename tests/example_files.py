@@ -6,6 +6,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 READ_FROM_FILES = (
+    "adaptive-steps",
+    "adaptive-steps-stroke",
     "chest-x-rays",
     "cifar10-imbalanced",
     "falling-rates",
@@ -29,6 +31,7 @@ READ_FROM_FILES = (
     "stroke-trial",
     "stroke-trial-alone",
     "survival",
+    "survival-alone",
     "tcga-brca",
     "the-clip",
     "the-clip-of-hospitals",

@@ -13,6 +13,7 @@ from wardround.simulations.studies.vary import VARIANT
 
 _LARGEST_21 = {"federation": {"min-patients": 150}, "aggregation": {"min-survivors": 21}}
 _SHORTER_STUDIES = {
+    "adaptive-steps-stroke": {"federation": {"min-patients": 150}},
     "falling-rates": _LARGEST_21,
     "imbalance": _LARGEST_21,
     "personal-models-of-small-hospitals": {"federation": {"min-patients": 150}},

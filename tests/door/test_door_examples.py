@@ -128,3 +128,16 @@ def test_the_study_of_reconstruction_leaves_figures_and_a_picture(tmp_path: Path
         assert told[records, "3.0", "unprotected"] == told[records, "0.0", "locally noisy"] == 1.0
         assert told[records, "3.0", "locally noisy"] <= 0.1
     assert "<svg" in (tmp_path / "reconstruction.svg").read_text()
+
+
+@pytest.mark.slow
+def test_settings_of_the_study_of_survival_are_chosen_without_a_test_patient(
+    ray_session: Any, tmp_path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WARDROUND_DATA", str(real_data))
+    study = runpy.run_path(str(ROOT / "examples" / "studies" / "survival_settings.py"))
+    assert str(study["training_patients"]()) == "Federation(866 rows at 6 hospitals, survival)"
+    study["main"](tmp_path, num_seeds=1, most=1)
+    kinds = {path.parent.name: len(rows_of(path)) for path in tmp_path.glob("*/results.csv")}
+    # Without privacy the job itself is run beside each region alone.
+    assert kinds == {"private": 3, "local": 1, "others": 2, "federated": 1, "alone": 2}
