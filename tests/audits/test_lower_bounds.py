@@ -217,23 +217,25 @@ def test_more_is_shown_of_a_release_with_less_noise_than_is_billed(promise):
     assert promise.epsilon < 0.75 * halved.epsilon < refuted.epsilon_lower < halved.epsilon
 
 
-def test_promises_of_integer_noise_are_ordered_as_gaussians_are():
-    """No loss distribution is known of them; the nearest Gaussian is above the bill, and never below."""
-    cells = StepEvent(
+def test_promises_of_integer_noise_are_ordered_as_the_same_steps_with_gaussian_noise_are():
+    step = StepEvent(
         noise_multiplier=5.0,
         sample_rate=1.0,
-        num_steps=4,
         cell="record-distributed",
         scaled_norm=1000.0,
         dimension=100,
         num_shares=4,
     )
-    promise = Promise(events=(cells,), target_delta=DELTA)
+    promise = Promise(events=(replace(step, num_steps=4),), target_delta=DELTA)
     assert promise.profile.by == "renyi"
     assert promise.largest_refuted(lambda profile: True) > promise.epsilon
     assert promise.largest_refuted(lambda profile: False) == 0.0
     half = promise.largest_refuted(lambda profile: largest_area(profile) < stats.norm.cdf(0.2))
     assert half == pytest.approx(gaussian_epsilon(0.2 * 2**0.5, DELTA), rel=0.01)
+    # Four steps of rate 1 with noise 5 are two Gaussians 0.4 apart.
+    as_billed = promise.largest_refuted(lambda profile: largest_area(profile) <= largest_area(gaussian(0.4).profile))
+    assert as_billed == pytest.approx(gaussian_epsilon(0.4, DELTA), rel=0.01)
+    assert as_billed < promise.epsilon
 
 
 def test_a_promise_is_refuted_no_more_often_where_all_canaries_share_one_fate():

@@ -3,15 +3,14 @@
 A lower bound on epsilon needs promises that are ordered, from those that allow less to those that allow more. Those of
 the bill's own steps with ever less noise are such an order, and the bill is one of them; its rates are composed as the
 bill's, so that nothing takes them to be a Gaussian's where batches are drawn. Where no loss distribution is known, of
-integer noise, Gaussians stand for them, the nearest that the bill is not above. Left out on purpose: what was seen (see
-`scores`), and bounds that no shape of a promise has a part in (see `bounds.epsilon_in_one_run`).
+integer noise, the same steps with Gaussian noise stand for them. Left out on purpose: what was seen (see `scores`), and
+bounds that no shape of a promise has a part in (see `bounds.epsilon_in_one_run`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from wardround.privacy.accounting import headline_epsilon, headline_profile
-from wardround.privacy.attackers import attacker_of
 from wardround.privacy.profiles import Profile
 from wardround.step_events import StepEvent
 
@@ -51,7 +50,7 @@ class Promise:
         Args:
             refutes: whether what is seen is more than a profile allows.
         """
-        shape = self._shape()
+        shape = tuple(self._shape())
 
         def with_noise(steps: int) -> Promise:
             scale = _STEP**steps
@@ -67,9 +66,11 @@ class Promise:
             low, high = (low, middle) if refutes(with_noise(middle).profile) else (middle, high)
         return with_noise(high).epsilon
 
-    def _shape(self) -> tuple[StepEvent, ...]:
-        """Return what is done with ever less noise: the bill's own steps, or the nearest Gaussians that it is below."""
-        profile = self.profile
-        if profile.by == "pld":
+    def _shape(self) -> Iterable[StepEvent]:
+        """Return the steps that have ever less noise."""
+        if self.profile.by == "pld":
             return self.events
-        return (StepEvent(noise_multiplier=1 / attacker_of(profile, self.target_delta).nearest_mu, sample_rate=1.0),)
+        return (
+            StepEvent(noise_multiplier=each.noise_multiplier, sample_rate=each.sample_rate, num_steps=each.num_steps)
+            for each in self.events
+        )
