@@ -120,8 +120,12 @@ def model_of(told: Mapping[str, Any], like: Mapping[str, NDArray]) -> dict[str, 
         ProtocolError: it has other names or sizes.
     """
     sizes = {name: len(value) if isinstance(value, bytes) else -1 for name, value in told.items()}
-    if sizes != {name: array.nbytes for name, array in like.items()}:
-        raise ProtocolError("the model to be scored is not the one that the settings name: nothing was scored")
+    own = {name: array.nbytes for name, array in like.items()}
+    for name in sorted(name for name in sizes | own if sizes.get(name) != own.get(name)):
+        raise ProtocolError(
+            f"the model to be scored has {sizes.get(name, 'no')} bytes of {name!r:.60}, and the settings' model has "
+            f"{own.get(name, 'none')}: nothing was scored; both sides need the same [model]"
+        )
     return {name: np.frombuffer(told[name], array.dtype).reshape(array.shape) for name, array in like.items()}
 
 

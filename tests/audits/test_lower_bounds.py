@@ -217,6 +217,15 @@ def test_more_is_shown_of_a_release_with_less_noise_than_is_billed(promise):
     assert promise.epsilon < 0.75 * halved.epsilon < refuted.epsilon_lower < halved.epsilon
 
 
+def test_a_promise_of_nothing_and_of_next_to_nothing_has_bounds_too():
+    step = StepEvent(noise_multiplier=1e6, sample_rate=0.2, num_steps=10, cell="record-distributed", scaled_norm=1e3)
+    quiet = replace(step, dimension=50, num_shares=3)
+    for events in ((), (quiet,)):
+        promise = Promise(events=events, target_delta=2e-3)
+        assert promise.largest_refuted(lambda profile: False) == 0.0
+        assert promise.largest_refuted(lambda profile: largest_area(profile) < 0.5) == 0.0
+
+
 def test_promises_of_integer_noise_are_ordered_as_the_same_steps_with_gaussian_noise_are():
     step = StepEvent(
         noise_multiplier=5.0,

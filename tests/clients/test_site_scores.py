@@ -18,11 +18,12 @@ from wardround.clients.site_app import RealSite
 from wardround.clients.site_file import read_site_file
 from wardround.config import Config, config_from_dict
 from wardround.datasets.constants import NO_CONSTANTS
-from wardround.errors import CohortError, ConfigError
+from wardround.errors import CohortError, ConfigError, Refusal
 from wardround.leaves import PUBLIC
 from wardround.privacy.accounting import headline_epsilon
 from wardround.privacy.ledger import open_ledger
 from wardround.score_sums import MOST_NORM, NUM_SUMS
+from wardround.secagg import Terms
 from wardround.server.record.records import Closing, read_record_text
 from wardround.server.record.verify import verify_run
 from wardround.server.round import score_release
@@ -111,12 +112,20 @@ def asking_for_less_noise(plan: Any, cohort: Any, number: int, noise: Any, **tol
 score_release_assign = score_release.assign_round
 
 
-def test_sites_refuse_a_release_with_less_noise_than_their_target_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limit", "privacy"),
+    [
+        ("target-epsilon", {"budget-epsilon": None}),
+        ("budget-epsilon", {"target-epsilon": None, "noise-multiplier": 1.0}),
+    ],
+)
+def test_sites_refuse_a_release_with_less_noise_than_their_limit_leaves(
+    limit: str, privacy: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(score_release, "assign_round", asking_for_less_noise)
     monkeypatch.setattr(score_release, "overspends", lambda plan, account: "")
-    _, paths, summary = run(tmp_path, settings())
+    _, paths, summary = run(tmp_path, settings(privacy=privacy))
+    assert f"{limit} = 6" in json.dumps(summary)
     assert not summary["released_scores"]["scores"] and summary["released_scores"]["reason"]
     assert all(len(read_releases(path.parent / "site.key-released")) == 2 for path in paths.values())
 
@@ -176,6 +185,31 @@ def test_more_test_records_than_max_records_are_refused(tmp_path: Path) -> None:
     tables = settings(federation={"max-records": 10, "test-fraction": 0.8})
     with pytest.raises(CohortError, match="test records, which must be <= 10"):
         run(tmp_path, tables)
+
+
+@pytest.mark.parametrize(("number", "most"), [(0, 50), (32, 10)])
+def test_a_site_itself_refuses_no_and_too_many_test_records(number: int, most: int, tmp_path: Path) -> None:
+    tables = settings(federation={"test-fraction": 0.5})
+    site = RealSite(read_site_file(write_sites(tmp_path, tables)["north"]))
+    site.config = replace(site.config, federation=replace(site.config.federation, max_records=most))
+    own = site.federation.hospitals[0]
+    place = np.arange(number) % len(own.test_labels)
+    hospital = replace(own, test_features=own.test_features[place], test_labels=own.test_labels[place])
+    site.federation = replace(site.federation, hospitals=(hospital,))
+    terms = Terms(
+        federation="test",
+        run_id="run",
+        round_number=3,
+        min_survivors=2,
+        max_colluding=0,
+        payload="parameters",
+        max_update=64.0,
+        max_weight=float(most),
+        model_digest=bytes(32),
+        settings_digest=site.agreed,
+    )
+    with pytest.raises(Refusal, match=rf"north has {number} test records.* must be >= 1 and <= {most} "):
+        site.check_terms(terms, None)
 
 
 def test_the_scoring_site_takes_its_settings_from_the_run(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ __all__ = ["Promise"]
 
 _STEP = 1.005
 """Between the noise of a promise and that of the next: half a per cent."""
-_LESS_NOISE, _MORE_NOISE = -800, 1600
-"""Steps from the bill's own noise to a 54th of it, and to 2,900 times as much."""
+_LESS_NOISE, _NEAR, _MORE_NOISE = -800, 25, 1600
+"""Steps from the bill's own noise to a 54th of it, to an eighth more, and to 2,900 times as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +57,12 @@ class Promise:
             events = [replace(event, noise_multiplier=event.noise_multiplier * scale) for event in shape]
             return Promise(events=tuple(events), target_delta=self.target_delta)
 
-        # Less noise than is billed is asked about only where the bill itself is refuted.
-        low, high = (_LESS_NOISE, 0) if refutes(with_noise(0).profile) else (0, _MORE_NOISE)
-        if high and not refutes(with_noise(high).profile):
-            return 0.0
+        # Less noise than is billed is asked about only where the bill itself is refuted. Most bounds are near the bill.
+        low, high = (_LESS_NOISE, 0) if refutes(with_noise(0).profile) else (0, _NEAR)
+        while high and not refutes(with_noise(high).profile):
+            low, high = high, 2 * high
+            if low >= _MORE_NOISE:
+                return 0.0
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if refutes(with_noise(middle).profile) else (middle, high)

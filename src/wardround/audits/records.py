@@ -101,7 +101,7 @@ class ReaderAudit:
         roc_most: what the bill allows at those false-positive rates.
 
     Raises:
-        ValueError: a curve is none.
+        ValueError: a curve is none, or a number is out of its range.
     """
 
     epsilon: float
@@ -132,6 +132,10 @@ class ReaderAudit:
 
     def __post_init__(self) -> None:
         _check_curve(self.roc, self.roc_most)
+        if not (0 <= (self.auc or 0.0) <= 1 and (self.auc_error or 0.0) >= 0):
+            raise ValueError(f"auc = {self.auc} and auc_error = {self.auc_error} must be in [0, 1], and >= 0")
+        if not (0 <= self.num_used <= self.num_canaries and 0 <= self.num_correct <= self.num_canaries):
+            raise ValueError(f"num_used and num_correct must be in 0..{self.num_canaries}, the number of canaries")
 
 
 def worst_of(found: Iterable[ReaderAudit]) -> ReaderAudit:

@@ -234,9 +234,12 @@ class ScoringSite(RealSite):
 
     def check_terms(self, terms: Terms, message: Message | None) -> None:
         """Refuse also a model that is not the settings', and more test records than was agreed on."""
-        most = self.config.federation.max_records
-        if not 1 <= self._own.num_test <= (most or 0):
-            raise Refusal(f"this site has no test records to release scores of, or more than max-records = {most}")
+        number, most = self._own.num_test, self.config.federation.max_records or 0
+        if not 1 <= number <= most:
+            raise Refusal(
+                f"{self._file.site.name} has {number} test records to release scores of, which must be >= 1 and <= "
+                f"{most} ([federation] max-records): agree on another test-fraction, or on more"
+            )
         super().check_terms(terms, message)
         if message is not None:
             self._model_in(message)

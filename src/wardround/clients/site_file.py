@@ -102,7 +102,8 @@ def _own_part(tables: dict[str, Any], path: Path) -> dict[str, Any]:
     for section in ("simulation", "audit"):
         if section in tables:
             raise ConfigError(f"[{section}] has no meaning at a real site: remove it from {path}")
-    for key in tables.get("evaluation", {}):
+    evaluation = tables.get("evaluation")
+    for key in evaluation if isinstance(evaluation, Mapping) else ():
         if key not in AGREED_EVALUATION:
             raise ConfigError(f"{key} has no meaning at a real site ([evaluation] {key}): remove it from {path}")
     federation = tables.get("federation")

@@ -139,7 +139,7 @@ def _reader(found: ReaderAudit, bill: ReaderBill, promise: Promise, level: float
         tpr_at_fpr_1_percent_most=bill.attacker.tpr_at_fpr_1_percent,
         tpr_at_fpr_01_percent_most=bill.attacker.tpr_at_fpr_01_percent,
     )
-    if level is None or not found.num_canaries:
+    if level is None or found.auc is None:  # an earlier version's
         return _allowed(beside, promise.profile)
     share, interval = share_of(found.num_correct, found.num_canaries)
     counted = replace(beside, coin_toss_accuracy=share, coin_toss_interval=interval)

@@ -2,9 +2,9 @@
 
 Charged first, asked for once, and kept with the run's end. A run that was interrupted between charge and end has a
 release that may have been seen: another one is another charge, with noise of its own, and where that is more than may
-be spent there are no scores. A release in every round would be a bill in every round; there is none. What is left out
-on purpose: how much noise it gets (see `plan.score_release`), and the scores that follow (see
-`record.released_scores`).
+be spent there are no scores; real sites release once, whatever was interrupted. A release in every round would be a
+bill in every round; there is none. What is left out on purpose: how much noise it gets (see `plan.score_release`), and
+the scores that follow (see `record.released_scores`).
 """
 
 from collections.abc import Callable, Sequence
