@@ -24,10 +24,9 @@ __all__ = [
 
 AUDIT = "audit.json"
 """The file's name in a run's folder."""
-
 CONFIDENCE = 0.95
-"""Of all lower bounds of one kind together, and so of the largest: chance alone makes one of them too large in one of
-twenty audits at most. Of real records likewise, and of every other interval by itself."""
+"""Of all lower bounds of one kind together, and of every other interval by itself: chance alone makes one of the bounds
+too large in one of twenty audits at most, likewise of real records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ def _check_curve(roc: tuple[tuple[float, ...], ...] | None, most: tuple[float, .
     points = roc or ()
     if most is not None and len(most) != len(points):
         raise ValueError(f"roc_most has {len(most)} numbers, and roc has {len(points)} points")
-    if any(len(point) != 2 for point in points):
+    if {len(point) for point in points} - {2}:
         raise ValueError("roc must have points of two numbers")
     if not all(0 <= share <= 1 for share in (*(share for point in points for share in point), *(most or ()))):
         raise ValueError("roc and roc_most must have shares in [0, 1]")
