@@ -80,9 +80,9 @@ def test_everything_on_the_list_is_sent_by_someone(replies: dict[str, Message]) 
     protocol = (Advertisement, Shares, Confirmation, UnmaskShares)
     sent |= {item.name.replace("_", "-") for kind in protocol for item in fields(kind)}
     # Errors and refusals are replies of Flower's own kind; the tests of failing hospitals see their text. Here are
-    # classes; what is sent of numbers is seen in test_leaves.
-    of_numbers = {"test-mean", "test-spread", "majority-error"}
-    assert set(LEAVES_HOSPITAL) - {"error", "refusal"} - of_numbers <= sent
+    # classes; what is sent of numbers is seen in test_leaves, and what real sites' scores are of in test_site_scores.
+    elsewhere = {"test-mean", "test-spread", "majority-error", "num-scored"}
+    assert set(LEAVES_HOSPITAL) - {"error", "refusal"} - elsewhere <= sent
 
 
 def test_records_come_back_as_they_were(replies: dict[str, Message]) -> None:

@@ -22,6 +22,7 @@ from wardround.objects import Handed, as_loaded
 from wardround.streams import SeededSource, Source, SystemSource
 
 __all__ = [
+    "AGREED_EVALUATION",
     "agreed_digest",
     "agreed_text",
     "as_this_process_has_it",
@@ -32,6 +33,8 @@ __all__ = [
     "source_of",
 ]
 
+AGREED_EVALUATION = ("release", "release-share")
+"""The keys of [evaluation] that a server and real sites agree on, where test scores are released."""
 _BEGINNING = (("model", "initial"), ("model", "initial-digest"))
 _MOST_LINES, _LONGEST_LINE = 40, 200
 
@@ -75,9 +78,9 @@ def agreed_text(config: Config, *, code: Path | None = None) -> str:
     """Return what a server and its sites must have in common, a line for each setting, always written the same way.
 
     These are all settings except for [simulation], [evaluation], [audit] and the model that training begins from, which
-    are the server's own affair, and where the data lie; and the digest of every file that the model's factory is made
-    of. Two texts are equal only where all of it is: names of columns and hospitals are quoted, so that no name can pass
-    for a line.
+    are the server's own affair, and where the data lie; of [evaluation] a private release of scores is theirs, too. And
+    the digest of every file that the model's factory is made of. Two texts are equal only where all of it is: names of
+    columns and hospitals are quoted, so that no name can pass for a line.
 
     Args:
         config: all settings.
@@ -85,7 +88,9 @@ def agreed_text(config: Config, *, code: Path | None = None) -> str:
     """
     tables = tomllib.loads(config_to_toml(config))
     for section in ("simulation", "evaluation", "audit"):
-        tables.pop(section, None)
+        own = tables.pop(section, {})
+        if section == "evaluation" and config.evaluation.release == "private":
+            tables[section] = {key: value for key, value in own.items() if key in AGREED_EVALUATION}
     for section, key in (("federation", "path"), ("federation", "data-dir"), *_BEGINNING):
         tables[section].pop(key, None)
     lines = [line for section, table in tables.items() for line in _lines(section, table, quoted=False)]

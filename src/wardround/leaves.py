@@ -42,6 +42,7 @@ _FIELDS = (
     ("hospital-id", PUBLIC, "the hospital's name"),
     ("round-number", PUBLIC, "the number of the round"),
     ("num-train", PUBLIC, "how many records it trains on"),
+    ("num-scored", PUBLIC, "how many of its test records the released scores are of"),
     ("task", PUBLIC, "whether a class, a number or a time is predicted"),
     ("input-shape", PUBLIC, "how many features a record has"),
     ("num-outputs", PUBLIC, "how many classes or intervals of time are told apart"),
@@ -137,5 +138,6 @@ def fields_sent(
     left_out |= set() if failed else {"error", "refusal"}
     left_out |= _SIMULATED if are_sites else {"refusal"}
     left_out |= set() if release == "simulation" else _OF_TESTS
+    left_out |= set() if are_sites and release == "private" else {"num-scored"}
     sent = {name: ground for name, ground in LEAVES_HOSPITAL.items() if name not in left_out}
-    return sent | ({"num-test": PUBLIC} if release == "private" else {})
+    return sent | ({"num-test": PUBLIC} if release == "private" and not are_sites else {})

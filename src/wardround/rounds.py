@@ -45,6 +45,7 @@ class HospitalProfile:
         record_is: "patient" where a record is all rows of one patient as far as the data tells, "row" elsewhere.
         own_statistics: whether features were standardised by the hospital's own means and deviations, which no noise
             covers.
+        num_scored: test records of a real site, where the run releases sums over them; None elsewhere.
     """
 
     hospital_id: str
@@ -55,6 +56,7 @@ class HospitalProfile:
     hospitals_per_patient: int = 1
     record_is: str = "row"
     own_statistics: bool = False
+    num_scored: int | None = json_field(default=None, is_left_out=True)
 
     def __post_init__(self) -> None:
         check_name(self.hospital_id, "hospital", error=ProtocolError)
@@ -67,6 +69,7 @@ class HospitalProfile:
                 "num_outputs must be >= 1": self.num_outputs >= 1,
                 "hospitals_per_patient must be >= 1": self.hospitals_per_patient >= 1,
                 "record_is must be row or patient": self.record_is in ("row", "patient"),
+                f"num_scored must be >= 0 and <= {_MOST_RECORDS}": 0 <= (self.num_scored or 0) <= _MOST_RECORDS,
             },
         )
 

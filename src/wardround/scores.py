@@ -172,8 +172,8 @@ def macro_aucs(
 
 def auc_parts(
     scores: NDArray[np.float64], labels: NDArray[np.int64], sizes: Sequence[int] | NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return what each record brings to its hospital's area (see `macro_auc`), and the fewest records of a side there.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return each hospital's area (see `macro_auc`), what each record brings to it, and the fewest records of a side.
 
     Of a class a record in it brings n / n_in (its share of the records outside that it is above, minus the area), and
     one outside likewise; these add up to 0. The square root of the sum of squares, over n, is the standard error, with
@@ -185,13 +185,14 @@ def auc_parts(
         sizes: how many records each hospital has (>= 0); n together.
 
     Returns:
-        (n,) parts, nan where a score of the hospital is not finite; and (num_hospitals,) over the classes that have
-        both sides, the fewest records on one; 0 where no class has.
+        (num_hospitals,) areas, nan where no class has both sides; (n,) parts; both nan where a score of the hospital is
+        not finite; and (num_hospitals,) over the classes that have both sides, the fewest records on one; 0 where no
+        class has.
 
     Source: DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44, the structural components.
     """
     owners, sizes = np.repeat(np.arange(len(sizes)), sizes), np.asarray(sizes, np.int64)
-    parts, num_classes = np.zeros(len(labels)), np.zeros(len(sizes))
+    parts, areas, num_classes = np.zeros(len(labels)), np.zeros(len(sizes)), np.zeros(len(sizes))
     fewest = np.full(len(sizes), np.iinfo(np.int64).max)
     for index, column in enumerate(scores.T):
         inside = labels == index
@@ -200,16 +201,20 @@ def auc_parts(
         fewest = np.where(has_both, np.minimum(fewest, numbers.min(axis=0)), fewest)
         num_classes += has_both
         ranks = _ranks(column, owners) - (np.cumsum(sizes) - sizes)[owners]
-        for side, own, other, sign in ((inside, *numbers, 1.0), (~inside, *numbers[::-1], -1.0)):
+        for side, own, other, sign in ((~inside, *numbers[::-1], -1.0), (inside, *numbers, 1.0)):
             of = owners[side]
             among = _ranks(column[side], of) - (np.cumsum(own) - own)[of]
             above = sign * (ranks[side] - among) / np.maximum(other[of], 1)
-            apart = above - (np.bincount(of, above, len(sizes)) / np.maximum(own, 1))[of]
+            middles = np.bincount(of, above, len(sizes)) / np.maximum(own, 1)  # of those inside, the last, the area
+            apart = above - middles[of]
             enough = sizes[of] / np.sqrt(np.maximum(own * (own - 1.0), 1.0))[of]
             parts[side] += np.where(has_both[of], apart * enough, 0.0)
-    is_lost = np.isin(owners, owners[~np.isfinite(scores).all(axis=1)])
-    parts = np.where(is_lost, np.nan, parts / np.maximum(num_classes, 1)[owners])
-    return parts, np.where(num_classes > 0, fewest, 0)
+        areas += np.where(has_both, middles, 0.0)
+    areas[num_classes == 0] = np.nan
+    areas[np.unique(owners[~np.isfinite(scores).all(axis=1)])] = np.nan
+    parts = np.where(np.isnan(areas)[owners] & (num_classes > 0)[owners], np.nan, parts)
+    each = np.maximum(num_classes, 1)
+    return areas / each, parts / each[owners], np.where(num_classes > 0, fewest, 0)
 
 
 def _ranks(values: NDArray[np.float64], owners: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -79,8 +79,8 @@ HOSPITAL_SIDE = "hospital-side"
 FEATURES = "features"
 """The constants that every hospital scales its features by (`datasets.scaling`), where they were released."""
 CLASSES = "classes"  # what a record of each class counts (`datasets.constants`), likewise
-OWN = "own"
-"""Parameters that a hospital is sent in place of those that all are sent: they are its own ([personal])."""
+OWN = "own"  # parameters that a hospital is sent in place of those that all are sent: they are its own ([personal])
+SCORED = "scored-model"  # whose test scores are released, beside what is summed
 PROFILE = "profile"
 PREDICTIONS = "predictions"
 NUM_EXAMPLES = "num-examples"

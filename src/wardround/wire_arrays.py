@@ -108,6 +108,27 @@ def arrays_of(record: ArrayRecord) -> dict[str, NDArray]:
     return {name: _view(array) for name, array in record.items()}
 
 
+def model_record(arrays: Mapping[str, NDArray]) -> dict[str, bytes]:
+    """Return a model as a record that is none of arrays: what is summed is the message's one record of arrays."""
+    return {name: np.ascontiguousarray(array).tobytes() for name, array in arrays.items()}
+
+
+def model_of(told: Mapping[str, Any], like: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """Return the model of such a record, with the names, shapes and types of another.
+
+    Raises:
+        ProtocolError: it has other names or sizes.
+    """
+    sizes = {name: len(value) if isinstance(value, bytes) else -1 for name, value in told.items()}
+    own = {name: array.nbytes for name, array in like.items()}
+    for name in sorted(name for name in sizes | own if sizes.get(name) != own.get(name)):
+        raise ProtocolError(
+            f"the model to be scored has {sizes.get(name, 'no')} bytes of {name!r:.60}, and the settings' model has "
+            f"{own.get(name, 'none')}: nothing was scored; both sides need the same [model]"
+        )
+    return {name: np.frombuffer(told[name], array.dtype).reshape(array.shape) for name, array in like.items()}
+
+
 def _view(array: Array) -> NDArray:
     if isinstance(array, LazyArray):
         shared: NDArray = array.__dict__["ndarray"].view()

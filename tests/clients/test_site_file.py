@@ -73,6 +73,7 @@ def test_a_wrong_site_table_is_refused(site: dict[str, Any] | None, message: str
             r"path has no meaning .*name a table in \[site\] data",
         ),
         ({"federation": {"data-dir": "data"}}, r"data-dir has no meaning at a real site"),
+        ({"evaluation": {"keep": "best"}}, r"keep has no meaning at a real site"),
         ({"simulation": {"engine": "inline"}}, r"\[simulation\] has no meaning at a real site: remove it"),
         ({"trainings": {"num-rounds": 2}}, r"unknown section \[trainings\]: did you mean training\?"),
         ({"training": {"num-round": 2}}, r"unknown key num-round in \[training\]: did you mean num-rounds\?"),
@@ -90,6 +91,13 @@ def test_settings_that_a_site_can_not_have_are_refused(sections: dict[str, Any],
     path = write_sites(tmp_path)["north"]
     write_toml(path, {"site": SITE, **tables_of(**sections)})
     with pytest.raises(ConfigError, match=message):
+        read_site_file(path)
+
+
+def test_a_section_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    path = write_sites(tmp_path)["north"]
+    write_toml(path, {"evaluation": 3, "site": SITE, **tables_of()})
+    with pytest.raises(ConfigError, match="evaluation"):
         read_site_file(path)
 
 

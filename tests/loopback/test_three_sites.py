@@ -74,7 +74,8 @@ def secrets_of(site: Path) -> list[bytes]:
     """Return what nobody else may have of a site: digests of its data, patients, rows and its key."""
     table = (site / "patients.csv").read_bytes()
     released = [json.loads(path.read_text()) for path in sorted((site / f"{site.name}.key-released").glob("*.json"))]
-    assert len(released) == 1
+    assert [each["round_number"] for each in released] == [1, 2]  # its round, and its test scores
+    assert released[0]["data"] == released[1]["data"]
     key = (site / f"{site.name}.key").read_bytes().splitlines()[1]
     rows = table.splitlines()[1:]
     return [
@@ -96,5 +97,7 @@ def check_tables(run: Path, names: set[str]) -> None:
     summary = json.loads((run / "summary.json").read_text())
     assert all(summary.get(key) is None for key in ("accuracy", "auc", "auc_pooled", "majority_accuracy"))
     assert 0 < float(summary["epsilon"]["max"]) <= 4.0
+    scores = summary["released_scores"]
+    assert scores["num_hospitals"] == 3 and scores["scores"]["loss"] > 0 and not scores["reason"]
     page = (run / "report.html").read_text()
-    assert "not measured" in page
+    assert "Released with noise" in page and "exact test scores are nowhere" in page

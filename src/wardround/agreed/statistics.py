@@ -22,8 +22,9 @@ from wardround.config import (
     TrainingConfig,
 )
 from wardround.privacy.cells import cell_of
+from wardround.score_sums import MOST_NORM
 
-__all__ = ["STATISTICS_ROUND", "averaging_config", "statistics_config"]
+__all__ = ["STATISTICS_ROUND", "averaging_config", "scores_config", "scores_round", "statistics_config"]
 
 STATISTICS_ROUND = 0
 """The round that statistics are charged in: the one that a run begins with."""
@@ -48,6 +49,23 @@ def statistics_config(config: Config, most_norm: float, target_epsilon: float) -
         target_epsilon=target_epsilon if has_noise else None,
     )
     return averaging_config(config, most_norm, privacy)
+
+
+def scores_round(config: Config) -> int:
+    """Return the round that the release of test scores is charged in: the one after the last."""
+    return config.training.num_rounds + 1
+
+
+def scores_config(config: Config, privacy: PrivacyConfig, *, max_records: int | None) -> Config:
+    """Return the settings of the release of test scores (see `score_sums`), with the noise of `privacy`.
+
+    Args:
+        config: of the job.
+        privacy: its noise multiplier or target.
+        max_records: the most test records that a hospital has, where that is agreed on.
+    """
+    config = averaging_config(config, MOST_NORM, privacy)
+    return replace(config, federation=replace(config.federation, max_records=max_records))
 
 
 def averaging_config(config: Config, most_norm: float, privacy: PrivacyConfig) -> Config:

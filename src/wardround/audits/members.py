@@ -11,17 +11,19 @@ Left out on purpose: how models are trained (see `shadows`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.audits.bounds import epsilon_in_one_run
 from wardround.audits.bounds import is_refuted as refutes
+from wardround.audits.lower_bounds import told_apart
 from wardround.audits.membership import lira, log_likelihoods, rmia
 from wardround.audits.readers import Bill, Levels, rates_found
 from wardround.audits.records import CONFIDENCE, AttackResult, Membership
 from wardround.audits.scores import allowed_at, guesses_of, rate_over_models, roc_points
 from wardround.audits.shadows import Shadows
+from wardround.privacy.attackers import false_positive_rate
 from wardround.scores import macro_auc
 
 __all__ = ["attack_models"]
@@ -66,6 +68,7 @@ def attack_models(
             num_models=len(models.sure),
             num_attacked=len(attacks["lira"].scores),
             num_records=int((models.hospitals == place).sum()),
+            level=levels.too_large,
             attacks={
                 attack: _result(scored, place, bills.get(name), levels)
                 for attack, scored in attacks.items()
@@ -100,20 +103,20 @@ def _result(scored: _Scored, place: int, bill: Bill | None, levels: Levels) -> A
     own = scored.hospitals == place
     scores, coins = scored.scores[:, own], scored.used[:, own]
     guesses = guesses_of(scores.ravel(), coins.ravel(), _CLEAREST)
-    is_refuted, lower = False, None
-    if bill is not None:
-        is_refuted = refutes(guesses, bill.false_rate_of, levels.false_alarm)
-        lower = epsilon_in_one_run(guesses, bill.target_delta, levels.too_large)
-        lower = lower if is_refuted else min(lower, bill.epsilon)
+    is_refuted = bill is not None and refutes(guesses, partial(false_positive_rate, bill.profile), levels.false_alarm)
     flat = scores.ravel()
     roc = roc_points(flat, coins.ravel())
-    return AttackResult(
+    found = AttackResult(
         auc=macro_auc(np.stack([-flat, flat], axis=1), coins.ravel().astype(np.int64)),
+        num_coins=guesses.num_canaries,
         num_guesses=guesses.num_guesses,
         num_correct=guesses.num_correct,
         found=rates_found(*(rate_over_models(scores, coins, rate) for rate in (0.01, 0.001))),
-        epsilon_lower=lower,
+        epsilon_lower=None,
         is_refuted=is_refuted,
         roc=roc,
         roc_most=None if bill is None else allowed_at(roc, bill.profile),
     )
+    if bill is None:
+        return found
+    return told_apart(found, bill.epsilon, bill.promise.target_delta, levels.too_large)

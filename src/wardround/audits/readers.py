@@ -8,19 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.audits.bounds import (
-    Guesses,
-    epsilon_in_one_run,
-    highest_share,
-    mu_if_independent,
-    mu_in_one_run,
-)
+from wardround.audits.bounds import Guesses, highest_share
 from wardround.audits.canaries import Mechanism, Twin
+from wardround.audits.lower_bounds import bounded
+from wardround.audits.promises import Promise
 from wardround.audits.records import FoundRates, ReaderAudit
 from wardround.audits.scores import (
     Noise,
     Rate,
     allowed_at,
+    area_of,
     guesses_of,
     log_ratios,
     measured_noise,
@@ -28,10 +25,9 @@ from wardround.audits.scores import (
     roc_points,
     share_of,
 )
-from wardround.privacy.accounting import headline_profile
 from wardround.privacy.attackers import Attacker, attacker_of, true_positive_rates
 from wardround.privacy.cells import READERS, Cell
-from wardround.privacy.profiles import EPSILONS, Profile, gaussian_epsilon
+from wardround.privacy.profiles import Profile
 from wardround.privacy.spending import Account
 
 __all__ = ["Bill", "Levels", "Seen", "bills_of", "got", "rates_found", "seen_by"]
@@ -42,17 +38,12 @@ _CLEAREST = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bill:
-    """What a bill allows a reader: an epsilon at a delta, an attacker's figures, and what they follow from."""
+    """What a reader may get: a promise, and its epsilon, its profile and an attacker's figures."""
 
+    promise: Promise
     epsilon: float
-    target_delta: float
-    attacker: Attacker
     profile: Profile
-
-    def false_rate_of(self, found: float) -> float:
-        """Return the smallest false-positive rate at which the bill allows a true-positive rate in [0, 1]."""
-        growth, deltas = np.exp(EPSILONS), self.profile.deltas
-        return max(0.0, float(((found - deltas) / growth).max()), float((1 - deltas - growth * (1 - found)).max()))
+    attacker: Attacker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +81,10 @@ def bills_of(account: Account) -> dict[str, dict[str, Bill]]:
         against = account.against(reader)
         epsilons, events = against.headline_epsilons(), against.events
         for name, delta in account.target_deltas.items():
-            profile = headline_profile(events[name], delta)
+            promise = Promise(events=events[name], target_delta=delta)
+            profile = promise.profile
             attacker = attacker_of(profile, delta)
-            bills[name][reader] = Bill(epsilon=epsilons[name], target_delta=delta, attacker=attacker, profile=profile)
+            bills[name][reader] = Bill(promise=promise, epsilon=epsilons[name], profile=profile, attacker=attacker)
     return bills
 
 
@@ -122,32 +114,27 @@ def seen_by(twin: Twin, mechanism: Mechanism, cell: Cell) -> dict[str, Seen | No
 
 
 def got(seen: Seen | None, bill: Bill, levels: Levels) -> ReaderAudit:
-    """Return what a reader got, beside what it may get.
-
-    A bound that chance alone may have carried over the bill is none: it is no larger unless the bill is refuted.
-    """
+    """Return what a reader got, beside what it may get."""
     if seen is None:
         return ReaderAudit(epsilon=bill.epsilon, epsilon_lower=None)
-    guesses = guesses_of(seen.scores, seen.coins)
+    guesses, clearest = (guesses_of(seen.scores, seen.coins, share) for share in (1.0, _CLEAREST))
+    area = area_of(seen.scores, seen.coins)
     right, right_interval = share_of(guesses.num_correct, guesses.num_guesses)
     one_percent, tenth = rate_at(seen.scores, seen.coins, 0.01), rate_at(seen.scores, seen.coins, 0.001)
     roc = roc_points(seen.scores, seen.coins)
     # Guesses, canaries that are found, and noise may each raise a false alarm in a third of the cases.
     third = levels.false_alarm / 3
-    is_refuted = _is_refuted(guesses, one_percent, bill, third)
-    lower, one_run, anything = (
-        epsilon if is_refuted else min(epsilon, bill.epsilon)
-        for epsilon in _lower_bounds(seen, bill.target_delta, levels.too_large)
-    )
-    return ReaderAudit(
+    found = ReaderAudit(
         epsilon=bill.epsilon,
-        epsilon_lower=lower,
-        epsilon_lower_one_run=one_run,
-        epsilon_lower_any=anything,
-        mu_lower=mu_if_independent(guesses, levels.too_large),
+        epsilon_lower=0.0,
         mu=bill.attacker.nearest_mu,
         num_canaries=guesses.num_canaries,
         num_correct=guesses.num_correct,
+        num_used=area.num_used,
+        auc=area.area,
+        auc_error=area.error,
+        num_clearest=clearest.num_guesses,
+        num_clearest_correct=clearest.num_correct,
         coin_toss_accuracy=right,
         coin_toss_interval=right_interval,
         coin_toss_most=bill.attacker.figures.coin_toss_accuracy,
@@ -157,10 +144,11 @@ def got(seen: Seen | None, bill: Bill, levels: Levels) -> ReaderAudit:
         noise=None if seen.noise is None else seen.noise.ratio,
         noise_interval=None if seen.noise is None else seen.noise.interval,
         is_noise_low=seen.noise is not None and seen.noise.chance < third,
-        is_refuted=is_refuted,
+        is_refuted=_is_refuted(guesses, one_percent, bill, third),
         roc=roc,
         roc_most=allowed_at(roc, bill.profile),
     )
+    return bounded(found, bill.promise, levels.too_large)
 
 
 def rates_found(one_percent: Rate | None, tenth: Rate | None) -> FoundRates:
@@ -205,13 +193,3 @@ def _is_refuted(guesses: Guesses, rate: Rate | None, bill: Bill, most_false_alar
     found, used, accused, unused = rate.counts
     most = np.array([highest_share(accused, unused, most_false_alarms / 2)])
     return bool(binom.sf(found - 1, used, true_positive_rates(bill.profile, most)[0]) < most_false_alarms / 2)
-
-
-def _lower_bounds(seen: Seen, target_delta: float, too_large: float) -> tuple[float, float, float]:
-    """Return epsilons that are spent at least, each assuming less than the one before (see `bounds`)."""
-    clearest = guesses_of(seen.scores, seen.coins, _CLEAREST)
-    return (
-        gaussian_epsilon(mu_if_independent(guesses_of(seen.scores, seen.coins), too_large), target_delta),
-        gaussian_epsilon(mu_in_one_run(clearest, too_large), target_delta),
-        epsilon_in_one_run(clearest, target_delta, too_large),
-    )

@@ -24,10 +24,9 @@ __all__ = [
 
 AUDIT = "audit.json"
 """The file's name in a run's folder."""
-
 CONFIDENCE = 0.95
-"""Of all lower bounds of one kind together, and so of the largest: chance alone makes one of them too large in one of
-twenty audits at most. Of real records likewise, and of every other interval by itself."""
+"""Of all lower bounds of one kind together, and of every other interval by itself: chance alone makes one of the bounds
+too large in one of twenty audits at most, likewise of real records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ def _check_curve(roc: tuple[tuple[float, ...], ...] | None, most: tuple[float, .
     points = roc or ()
     if most is not None and len(most) != len(points):
         raise ValueError(f"roc_most has {len(most)} numbers, and roc has {len(points)} points")
-    if any(len(point) != 2 for point in points):
+    if {len(point) for point in points} - {2}:
         raise ValueError("roc must have points of two numbers")
     if not all(0 <= share <= 1 for share in (*(share for point in points for share in point), *(most or ()))):
         raise ValueError("roc and roc_most must have shares in [0, 1]")
@@ -75,12 +74,17 @@ class ReaderAudit:
         epsilon: the bill: what the reader may get, at the hospital's delta; inf where nothing is promised.
         epsilon_lower: what it was seen to get at least; None where nothing is promised. No larger than the bill, unless
             that is refuted.
-        epsilon_lower_one_run: the same where canaries may share whatever they like, for promises of a Gaussian's shape.
+        epsilon_lower_one_run: the same where canaries may share whatever they like, for promises of the bill's shape.
         epsilon_lower_any: the same where nothing is assumed but epsilon and delta.
-        mu_lower: the distance in standard deviations that `epsilon_lower` is of, before it is cut at the bill.
+        mu_lower: how many standard deviations Gaussians are apart at least that are told apart as well.
         mu: that of the nearest Gaussians that the bill is not above.
         num_canaries: that the attacker guessed.
         num_correct: that it guessed right.
+        num_used: of the canaries.
+        auc: how often one that was used has a higher score than one that was not, in [0, 1].
+        auc_error: standard error of that.
+        num_clearest: canaries whose scores say most, a tenth of all.
+        num_clearest_correct: of these, that it guessed right.
         coin_toss_accuracy: share of right guesses.
         coin_toss_interval: its 95 % interval.
         coin_toss_most: what the bill allows.
@@ -96,7 +100,7 @@ class ReaderAudit:
         roc_most: what the bill allows at those false-positive rates.
 
     Raises:
-        ValueError: a curve is none.
+        ValueError: a curve is none, or a number is out of its range.
     """
 
     epsilon: float
@@ -107,6 +111,11 @@ class ReaderAudit:
     mu: float | None = None
     num_canaries: int = 0
     num_correct: int = 0
+    num_used: int = 0
+    auc: float | None = None
+    auc_error: float | None = None
+    num_clearest: int = 0
+    num_clearest_correct: int = 0
     coin_toss_accuracy: float | None = None
     coin_toss_interval: tuple[float, ...] | None = None
     coin_toss_most: float | None = None
@@ -122,6 +131,10 @@ class ReaderAudit:
 
     def __post_init__(self) -> None:
         _check_curve(self.roc, self.roc_most)
+        if not (0 <= (self.auc or 0.0) <= 1 and (self.auc_error or 0.0) >= 0):
+            raise ValueError(f"auc = {self.auc} and auc_error = {self.auc_error} must be in [0, 1], and >= 0")
+        if not (0 <= self.num_used <= self.num_canaries and 0 <= self.num_correct <= self.num_canaries):
+            raise ValueError(f"num_used and num_correct must be in 0..{self.num_canaries}, the number of canaries")
 
 
 def worst_of(found: Iterable[ReaderAudit]) -> ReaderAudit:
@@ -138,6 +151,7 @@ class AttackResult:
 
     Attributes:
         auc: of its scores: how often a used patient stands above one who was not, in [0, 1].
+        num_coins: one for each patient in each model that was attacked.
         num_guesses: of coins, half of those that there are, the clearest.
         num_correct: how many of them were right.
         found: of patients who were used, while others are falsely accused; intervals are of other models, too.
@@ -153,6 +167,7 @@ class AttackResult:
     """
 
     auc: float
+    num_coins: int = 0
     num_guesses: int
     num_correct: int
     found: FoundRates = json_field(is_inline=True, default=FoundRates())
@@ -173,6 +188,7 @@ class Membership:
         num_models: that were trained.
         num_attacked: of these, with the others as shadows.
         num_records: of the hospital, or patients where some have several.
+        level: probability with which the lower bound of one attack is too large, at most.
         attacks: by name, "lira" and "rmia"; where there are classes "mislabelled" too, of one model more, and of
             half of the patients, who have wrong labels there.
     """
@@ -180,6 +196,7 @@ class Membership:
     num_models: int
     num_attacked: int
     num_records: int
+    level: float | None = None
     attacks: Mapping[str, AttackResult]
 
 

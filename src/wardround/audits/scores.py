@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from wardround.audits.bounds import Guesses, highest_share, lowest_share
 from wardround.privacy.attackers import true_positive_rates
 from wardround.privacy.profiles import Profile
+from wardround.scores import auc_parts
 
 __all__ = [
+    "Area",
     "Noise",
     "Rate",
     "allowed_at",
+    "area_of",
     "guesses_of",
     "log_ratios",
     "measured_noise",
@@ -51,6 +54,21 @@ class Rate:
     accused: float
     accused_interval: tuple[float, float]
     counts: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """How often a canary that was used stands above one that was not.
+
+    Attributes:
+        area: in [0, 1]; 0.5 where there is no canary of either kind.
+        error: DeLong's standard error of it.
+        num_used: canaries that were used.
+    """
+
+    area: float
+    error: float
+    num_used: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +131,15 @@ def guesses_of(scores: _FloatArray, coins: NDArray[np.bool_], share: float = 1.0
     clearest = np.argsort(-np.abs(scores), kind="stable")[:number]
     right = (scores[clearest] > 0) == coins[clearest]
     return Guesses(num_canaries=len(scores), num_guesses=number, num_correct=int(right.sum()))
+
+
+def area_of(scores: _FloatArray, coins: NDArray[np.bool_]) -> Area:
+    """Return the area under the ROC curve of scores (canaries,), the higher, the more speaks for a canary's use."""
+    num_used = int(coins.sum())
+    if not 0 < num_used < len(coins):
+        return Area(area=0.5, error=0.0, num_used=num_used)
+    (area,), parts, _ = auc_parts(scores[:, None], (~coins).astype(np.int64), [len(scores)])
+    return Area(area=float(area), error=float(np.linalg.norm(parts)) / len(scores), num_used=num_used)
 
 
 def rate_at(scores: _FloatArray, coins: NDArray[np.bool_], false_positive_rate: float) -> Rate | None:

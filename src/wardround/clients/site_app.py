@@ -3,11 +3,14 @@
 Three rules hold here for every action. All settings, the table and the code are those that `site.toml` names, and a
 server with others is refused. What a release costs is computed and noted before it is made. And of what goes wrong
 one constant sentence leaves, unless it is a refusal, which depends on no record (`errors.Refusal`). What is left out on
-purpose: evaluation, since what it tells is not accounted for.
+purpose: evaluation, since what it tells is not accounted for. Test scores leave as one release after the last round,
+where the site's settings have it: noisy sums over test records, by the cell and the secure sum of all rounds
+(`ScoringSite`).
 """
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +19,7 @@ import numpy as np
 from flwr.app import Context, Message
 
 from wardround import wire
+from wardround.agreed.statistics import scores_config, scores_round
 from wardround.clients.assignments import Part
 from wardround.clients.hospital_app import Hospitals
 from wardround.clients.profiles import hospital_profile
@@ -25,17 +29,21 @@ from wardround.clients.site_code import site_code
 from wardround.clients.site_file import SiteFile, read_site_file
 from wardround.clients.site_log import log_failure, seen
 from wardround.clients.site_rounds import check_history, check_round, check_spending, event_in
-from wardround.config import Config
-from wardround.datasets import HospitalData, load_site_table
+from wardround.config import Config, PrivacyConfig
+from wardround.datasets import FederatedData, HospitalData, load_site_table
+from wardround.datasets.constants import NO_CONSTANTS
+from wardround.datasets.moments import federation_of_vectors, hospital_of_vectors
 from wardround.errors import ProtocolError, Refusal, UpdateError
-from wardround.exact_sums import check_alike
+from wardround.exact_sums import Arrays, check_alike
 from wardround.identity import differing_lines
 from wardround.leaves import LEAVES_HOSPITAL, PUBLIC
 from wardround.privacy.clipping import COUNT_NAME
 from wardround.rounds import Assignment
+from wardround.score_sums import NUM_SUMS
 from wardround.secagg import Terms
 from wardround.step_events import StepEvent
 from wardround.streams import SystemSource
+from wardround.wire_arrays import model_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
     from wardround.clients.hospital_sides import SideInRound
     from wardround.clients.training import LocalTrainer, Trained
 
-__all__ = ["RealSite", "answer_as_site"]
+__all__ = ["RealSite", "ScoringSite", "answer_as_site"]
 
 _log = logging.getLogger(__name__)
 _PUBLIC_FIELDS = frozenset(name for name, ground in LEAVES_HOSPITAL.items() if ground == PUBLIC)
@@ -87,7 +95,12 @@ class RealSite(Hospitals):
     """One real site: its own file is master of all it does, and its replies have no place for anything measured.
 
     Errors are not yet fit to leave (see `answer_as_site`).
+
+    Attributes:
+        limits: what the run may spend, where the site's own settings are of one release of it; None elsewhere.
     """
+
+    limits: PrivacyConfig | None = None
 
     def __init__(self, file: SiteFile) -> None:
         """Answer as the file says."""
@@ -113,10 +126,27 @@ class RealSite(Hospitals):
     def introduce(self, message: Message, context: Context) -> Message:
         """Return the profile, to a server that has the same settings."""
         _check_settings(message, self._file)
-        return wire.profile_reply(hospital_profile(self.asked(context), self.federation), message)
+        hospital = self.asked(context)
+        profile = hospital_profile(hospital, self.federation)
+        if self.config.evaluation.release == "private":
+            profile = replace(profile, num_scored=hospital.num_test)
+        return wire.profile_reply(profile, message)
+
+    @cached_property
+    def scoring(self) -> "ScoringSite":
+        """The site as it answers in the release of test scores."""
+        return ScoringSite(self._file, self)
+
+    def for_round(self, round_number: int) -> "RealSite":
+        """Return who answers in a round: the site, or after the last round the one that releases its test scores."""
+        is_release = self.config.evaluation.release == "private" and round_number == scores_round(self.config)
+        return self.scoring if is_release else self
 
     def check_terms(self, terms: Terms, message: Message | None) -> None:
         """Refuse also a round that the site is not drawn for, and what it can't afford."""
+        if (other := self.for_round(terms.round_number)) is not self:
+            other.check_terms(terms, message)
+            return
         super().check_terms(terms, message)
         assignment = None if message is None else wire.assignment_of(message)
         part = self.part(self.federation.hospitals[0])
@@ -124,7 +154,7 @@ class RealSite(Hospitals):
         spent = check_history(self._release(terms, None), read_releases(self._file.releases), runs=self._file.runs)
         if message is not None and assignment is not None:
             _check_told(message, self.config, self.trainer.model)
-            check_spending(part, assignment, spent)
+            check_spending(part, assignment, spent, limits=self.limits)
 
     def admit(self, assignment: Assignment, part: Part, context: Context) -> None:
         """Note what is about to be released; the assignment was checked with the terms, before any mask was used.
@@ -134,7 +164,8 @@ class RealSite(Hospitals):
         release = self._release(terms_in(context), event_in(part, assignment))
 
         def check(before: Sequence[Released]) -> None:
-            check_spending(part, assignment, check_history(release, before, runs=self._file.runs))
+            spent = check_history(release, before, runs=self._file.runs)
+            check_spending(part, assignment, spent, limits=self.limits)
 
         note_release(self._file.releases, release, check)
 
@@ -154,6 +185,10 @@ class RealSite(Hospitals):
         """Refuse: what it tells is not accounted for."""
         raise Refusal(f"{self._file.site.name} evaluates no model: what that tells of its records is not accounted for")
 
+    def _weight_of(self, message: Message, reply: Message) -> float:
+        other = self.for_round(wire.assignment_of(message).round_number)
+        return super()._weight_of(message, reply) if other is self else other._weight_of(message, reply)
+
     def _release(self, terms: Terms, event: StepEvent | None) -> Released:
         return Released(
             run_id=terms.run_id,
@@ -162,6 +197,77 @@ class RealSite(Hospitals):
             data=self.federation.hospitals[0].fingerprint,
             event=event,
         )
+
+
+class ScoringSite(RealSite):
+    """A site in the release after the last round, a job of one round whose records are vectors of its test records.
+
+    The model that is scored is told beside what is summed. Whatever a server tells, a record moves the sums by no more
+    than is billed (see `score_sums`), and the site holds the release to what the run may still spend.
+    """
+
+    def __init__(self, file: SiteFile, site: RealSite) -> None:
+        """Answer for a site, whose model and records it takes."""
+        super().__init__(file)
+        self._site, self.limits = site, site.config.privacy
+        # Which noise it is, is told with what is asked, and held to the limits.
+        privacy = replace(self.limits, noise_multiplier=None, target_epsilon=1.0)
+        self.config = scores_config(site.config, privacy, max_records=site.config.federation.max_records)
+        self.first_round = scores_round(site.config)
+
+    @cached_property
+    def federation(self) -> FederatedData:
+        """The site with a record for each of its test records; their vectors are 0 until there is a model."""
+        return self._of(hospital_of_vectors(self._own, np.zeros((self._own.num_test, NUM_SUMS), np.float32), None))
+
+    @cached_property
+    def trainer(self) -> "LocalTrainer":
+        """What releases the mean of the vectors."""
+        from wardround.clients.moment_model import moment_model
+        from wardround.clients.trainers import build_trainer
+
+        return build_trainer(self.config, self.federation, model=moment_model(NUM_SUMS), source=SystemSource())
+
+    def for_round(self, round_number: int) -> RealSite:
+        """Return this site, which answers in one round."""
+        return self
+
+    def check_terms(self, terms: Terms, message: Message | None) -> None:
+        """Refuse also a model that is not the settings', and more test records than was agreed on."""
+        number, most = self._own.num_test, self.config.federation.max_records or 0
+        if not 1 <= number <= most:
+            raise Refusal(
+                f"{self._file.site.name} has {number} test records to release scores of, which must be >= 1 and <= "
+                f"{most} ([federation] max-records): agree on another test-fraction, or on more"
+            )
+        super().check_terms(terms, message)
+        if message is not None:
+            self._model_in(message)
+
+    def train(self, message: Message, context: Context) -> Message:
+        """Return the reply to `train`: the site's part of the noisy mean of its vectors."""
+        from wardround.clients.scored_records import scored_records
+
+        model = self._model_in(message)
+        vectors = scored_records(self._site.config, self._own, self._site.trainer, model, NO_CONSTANTS)
+        self.federation = self._of(vectors)
+        return super().train(message, context)
+
+    @property
+    def _own(self) -> HospitalData:
+        return self._site.federation.hospitals[0]
+
+    def _of(self, hospital: HospitalData) -> FederatedData:
+        return federation_of_vectors(self._site.federation, (hospital,), NUM_SUMS)
+
+    def _model_in(self, message: Message) -> Arrays:
+        from wardround.models import parameters_of
+
+        told = message.content.get(wire.SCORED)
+        try:
+            return model_of(dict(told.items()) if told else {}, parameters_of(self._site.trainer.model))
+        except ProtocolError as error:
+            raise Refusal(str(error)) from None
 
 
 def _check_settings(message: Message, file: SiteFile) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from wardround.code_digests import code_digests
 from wardround.config import Config, check_agreement, config_from_dict, read_toml
 from wardround.errors import ConfigError
-from wardround.identity import agreed_digest, agreed_text
+from wardround.identity import AGREED_EVALUATION, agreed_digest, agreed_text
 from wardround.names import did_you_mean
 from wardround.secagg import Site, read_site
 
@@ -99,9 +99,13 @@ def _own_part(tables: dict[str, Any], path: Path) -> dict[str, Any]:
     runs = own.get("runs", 1)
     if isinstance(runs, bool) or not isinstance(runs, int) or not 1 <= runs <= _MOST_RUNS:
         raise ConfigError(f"runs = {runs!r} must be a whole number from 1 to {_MOST_RUNS:,} ([site] runs): correct it")
-    for section in ("simulation", "evaluation", "audit"):
+    for section in ("simulation", "audit"):
         if section in tables:
             raise ConfigError(f"[{section}] has no meaning at a real site: remove it from {path}")
+    evaluation = tables.get("evaluation")
+    for key in evaluation if isinstance(evaluation, Mapping) else ():
+        if key not in AGREED_EVALUATION:
+            raise ConfigError(f"{key} has no meaning at a real site ([evaluation] {key}): remove it from {path}")
     federation = tables.get("federation")
     for key in ("path", "data-dir"):
         if isinstance(federation, Mapping) and key in federation:

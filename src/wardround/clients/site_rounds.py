@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from wardround.agreed.cohorts import rounds_joined
 from wardround.clients.assignments import Part, check_assignment
 from wardround.clients.released import Released
+from wardround.config import PrivacyConfig
 from wardround.errors import ConfigError, DataError, Refusal
 from wardround.privacy.accounting import headline_epsilon, rdp_epsilon
 from wardround.rounds import Assignment
@@ -30,7 +31,8 @@ def check_round(part: Part, terms: Terms, assignment: Assignment | None) -> None
         _own_delta(part)
     if not part.takes_part_in(terms.round_number):
         raise Refusal(
-            f"round_number = {terms.round_number} must be one of 1 to {part.config.training.num_rounds} that "
+            f"round_number = {terms.round_number} must be one of {part.first_round} to "
+            f"{part.first_round + part.config.training.num_rounds - 1} that "
             f"{part.hospital_id} is drawn for"
         )
     if assignment is None:
@@ -77,7 +79,9 @@ def event_in(part: Part, assignment: Assignment) -> StepEvent | None:
     return part.cell.step_event(part.shape, assignment.event.noise_multiplier, assignment.event.num_steps)
 
 
-def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent]) -> None:
+def check_spending(
+    part: Part, assignment: Assignment, spent: Sequence[StepEvent], *, limits: PrivacyConfig | None = None
+) -> None:
     """Refuse a release that the settings can't afford.
 
     A target is held over all rounds that are left, as if each had the noise of this one: so much less noise in one
@@ -87,14 +91,23 @@ def check_spending(part: Part, assignment: Assignment, spent: Sequence[StepEvent
 
     The assignment was checked by `check_assignment`.
 
+    Args:
+        part: the site's own.
+        assignment: that it is asked to carry out.
+        spent: before, in the run.
+        limits: of the run where the release is its last one, and no round of the part's settings follows; None takes
+            the part's own.
+
     Raises:
         Refusal: naming the epsilon and what it may be.
     """
-    config, privacy = part.config, part.config.privacy
+    config, privacy = part.config, limits or part.config.privacy
     if not part.cell.is_private:
         return
     noise_multiplier = assignment.event.noise_multiplier
-    left = rounds_joined(config, part.names, first_round=assignment.round_number)[part.hospital_id]
+    left = 1
+    if limits is None:
+        left = rounds_joined(config, part.names, first_round=assignment.round_number)[part.hospital_id]
     for name, most, num_rounds in (
         ("target-epsilon", privacy.target_epsilon, left),
         ("budget-epsilon", privacy.budget_epsilon, 1),

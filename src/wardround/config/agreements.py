@@ -20,7 +20,7 @@ def check_agreement(config: Config) -> None:
     Raises:
         ConfigError: the first setting that they can't have, why, and what to set instead.
     """
-    for message in (*_seen(config), *_of_tables(config.federation), *_of_simulations(config)):
+    for message in (*_seen(config), *_of_tables(config.federation), *_of_simulations(config), *_of_scores(config)):
         raise ConfigError(message)
     schema, target = config.federation.schema, config.federation.target
     if schema is not None and target is not None:
@@ -92,11 +92,6 @@ def _of_simulations(config: Config) -> Iterator[str]:
             f"evaluate-every = {config.training.evaluate_every} is of simulated hospitals, as real sites test no model "
             "for anyone ([training] evaluate-every): remove it"
         )
-    if not config.evaluation.is_exact:
-        yield (
-            f'release = "{config.evaluation.release}" is of simulated hospitals, as real sites test no model for '
-            "anyone ([evaluation] release): remove it"
-        )
     if config.simulation.dropout_rate:
         yield (
             f"dropout-rate = {config.simulation.dropout_rate} is of simulated hospitals ([simulation] dropout-rate): "
@@ -109,4 +104,21 @@ def _of_simulations(config: Config) -> Iterator[str]:
             f"patience = {config.evaluation.patience} would end a run by its models ([evaluation] patience): a site's "
             "own account is of the rounds that it was in, and only that of all planned rounds is proved; remove it "
             '(keep = "best" goes with real sites)'
+        )
+
+
+def _of_scores(config: Config) -> Iterator[str]:
+    """Yield what keeps real sites from releasing test scores."""
+    if config.evaluation.release != "private":
+        return
+    if (config.privacy.target_epsilon, config.privacy.budget_epsilon) == (None, None):
+        yield (
+            'release = "private" needs a bound that every site holds it to ([evaluation] release): set target-epsilon '
+            "or budget-epsilon ([privacy])"
+        )
+    schema, target = config.federation.schema, config.federation.target
+    if schema is not None and target is not None and schema.task(target) != "classification":
+        yield (
+            f'release = "private" is of classes, and {target} is a number or a time, whose errors have no largest one '
+            "([evaluation] release): remove it"
         )

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from wardround.json_records import json_field
 from wardround.privacy.profiles import EPSILONS, Profile, gaussian_deltas
 
-__all__ = ["LARGEST_FIT_ERROR", "Attacker", "AttackerFigures", "attacker_of", "true_positive_rates"]
+__all__ = [
+    "LARGEST_FIT_ERROR",
+    "Attacker",
+    "AttackerFigures",
+    "attacker_of",
+    "false_positive_rate",
+    "largest_area",
+    "true_positive_rates",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -24,6 +32,8 @@ LARGEST_FIT_ERROR = 0.01
 """Up to this error one Gaussian stands for the whole profile (Gomez et al. 2025, arXiv 2503.10945, who advise it)."""
 
 _FALSE_POSITIVE_RATES = np.concatenate([np.geomspace(1e-6, 0.02, 64)[:-1], np.linspace(0.02, 1.0, 193)])
+_AREA_RATES = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, 200)])
+_GROWTH = np.exp(EPSILONS)
 _LEAST_MU, _MOST_MU, _MU_TOLERANCE = 1e-9, 1e3, 1e-5
 
 
@@ -111,10 +121,31 @@ def true_positive_rates(profile: Profile, rates: FloatArray) -> FloatArray:
     roles are exchanged with the neighbours': 1 - a <= exp(epsilon) (1 - t) + d, so t <= 1 - exp(-epsilon) (1 - d - a).
     The profile bounds both orders, so both hold for either, and each epsilon of the grid is a bound by itself.
     """
-    growth, deltas = np.exp(EPSILONS)[:, None], profile.deltas[:, None]
+    growth, deltas = _GROWTH[:, None], profile.deltas[:, None]
     found = (growth * rates + deltas).min(axis=0)
     missed = (1 - (1 - deltas - rates) / growth).min(axis=0)
     return np.asarray(np.minimum(1.0, np.minimum(found, missed)))
+
+
+def false_positive_rate(profile: Profile, found: float) -> float:
+    """Return the smallest false-positive rate at which a true-positive rate in [0, 1] is allowed."""
+    by_found = float(((found - profile.deltas) / _GROWTH).max())
+    by_missed = float((1 - profile.deltas - _GROWTH * (1 - found)).max())
+    return max(0.0, by_found, by_missed)
+
+
+@lru_cache(maxsize=4096)
+def largest_area(profile: Profile) -> float:
+    """Return the largest area under an attacker's ROC curve: how often it tells who of two was used, where one was.
+
+    >>> round(largest_area(Profile(deltas=gaussian_deltas(1.0, EPSILONS), by="pld")), 4)
+    0.7603
+
+    That is Phi(mu / sqrt(2)) of two Gaussians mu apart. The curve is concave, so that the midpoint of an interval
+    stands for no less than the mean over it.
+    """
+    middles = (_AREA_RATES[1:] + _AREA_RATES[:-1]) / 2
+    return min(1.0, float(true_positive_rates(profile, middles) @ np.diff(_AREA_RATES)))
 
 
 def _smallest_mu(deltas: FloatArray, target_delta: float) -> float:

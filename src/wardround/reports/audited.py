@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wardround.audits.records import Audit, ReaderAudit
+from wardround.audits.records import Audit, ReaderAudit, worst_of
 from wardround.privacy.cells import CellWords
 from wardround.reports.numbers import count_text, epsilon_text, lower_text, number_text, percent_text
 from wardround.reports.reconstructed import reconstructed
@@ -142,7 +142,7 @@ def assumptions_of(audit: Audit, words: CellWords, file: str) -> list[str]:
         "batches, noise and sums let through, and not what a model's own gradients give away."
         + (f" The twin was trained with versions that the run did not begin with: {others}." if others else ""),
         "Lower bounds hold all together in 19 of 20 cases. They are of an attacker who knows everything but whether "
-        f"{words.used}, and take canaries to be independent and promises to have the shape of a Gaussian's; {file} "
+        f"{words.used}, and take canaries to be independent and treated as is billed, with more or less noise; {file} "
         "has the smaller bounds that assume less.",
         f"{canaries_text(audit)} tell the share of right guesses to within {50 * width:.1f} "
         "percentage points: what is seen may be above what is allowed by chance. An alarm is raised where chance is no "
@@ -221,8 +221,16 @@ def audit_sentence(audit: Audit) -> str:
         return "Nothing is promised against any reader, and there is nothing to refute."
     return (
         f"Of an epsilon of {epsilon_text(audit.epsilon)} that the bill allows, attackers were seen to get "
-        f"{lower_text(audit.epsilon_lower)} at least; no bill is refuted."
+        f"{lower_text(audit.epsilon_lower)} at least{_as_mu(audit)}; no bill is refuted."
     )
+
+
+def _as_mu(audit: Audit) -> str:
+    """Return the same in standard deviations between two Gaussians that are told apart as well."""
+    found = worst_of(each.worst for each in audit.hospitals.values())
+    if found.mu is None or found.mu_lower is None or math.isinf(found.mu):
+        return ""
+    return f" (as a Gaussian's mu {lower_text(min(found.mu_lower, found.mu))} of {number_text(found.mu, 2)})"
 
 
 def untold_sentences(audit: Audit) -> list[str]:

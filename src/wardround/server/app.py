@@ -57,7 +57,7 @@ def serve(grid: Grid, context: Context) -> Path:
     settings = {key: str(context.run_config.get(key, "")) for key in ("config", "set", "out", "roster")}
     config = as_this_process_has_it(load_config(settings["config"] or None, split_overrides(settings["set"])))
     config = with_initial_digest(config)
-    _check_on_grid(config)
+    _check_on_grid(config, has_roster=bool(settings["roster"]))
     num_nodes, timeout_seconds = _waits(context)
     roster = read_roster(Path(settings["roster"])) if settings["roster"] else None
     if roster is not None:
@@ -83,7 +83,7 @@ def serve(grid: Grid, context: Context) -> Path:
     return path
 
 
-def _check_on_grid(config: Config) -> None:
+def _check_on_grid(config: Config, *, has_roster: bool) -> None:
     """Refuse what a server can't do that sees replies one by one, and knows no columns."""
     if cell_of(config.privacy).needs_secure_sum and config.aggregation.protocol != "secagg+":
         raise ConfigError(
@@ -96,10 +96,11 @@ def _check_on_grid(config: Config) -> None:
             "([features] standardise): run it with wardround run, or give the hospitals a schema, whose ranges scale "
             "their features"
         )
-    if config.evaluation.release == "private":
+    if config.evaluation.release == "private" and not has_roster:
         raise ConfigError(
-            'release = "private" is not done on Flower\'s grid, whose hospitals score models one by one '
-            '([evaluation] release): set "none", or run it with wardround run'
+            'release = "private" is of real sites on Flower\'s grid, where simulated hospitals score models one by one '
+            '([evaluation] release): give the roster of the sites (--run-config), set "none", or run it with '
+            "wardround run"
         )
     if releases_shares(config):
         raise ConfigError(

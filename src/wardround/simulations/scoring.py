@@ -7,23 +7,19 @@ what is made of the sums (see `server.round.score_release`).
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
-import numpy as np
-
-from wardround.clients.evaluation import outputs_of
-from wardround.clients.losses import loss_per_record
+from wardround.agreed.statistics import scores_round
 from wardround.clients.moment_model import moment_model
-from wardround.clients.trainers import build_trainer, training_tensors
+from wardround.clients.scored_records import scored_records
+from wardround.clients.trainers import build_trainer
 from wardround.clients.training import LocalTrainer
 from wardround.config import Config
-from wardround.datasets import FederatedData, HospitalData
+from wardround.datasets import FederatedData
 from wardround.datasets.constants import Constants
-from wardround.datasets.moments import federation_of_vectors, hospital_of_vectors
+from wardround.datasets.moments import federation_of_vectors
 from wardround.exact_sums import Arrays
-from wardround.score_sums import NUM_SUMS, vectors_of_scores
+from wardround.score_sums import NUM_SUMS
 from wardround.server.plan.plans import FederationPlan
-from wardround.server.plan.score_release import scores_round
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.introductions import connect
 from wardround.server.round.score_release import Scoring
@@ -47,7 +43,7 @@ def scoring_of(config: Config, federation: FederatedData, trainer: LocalTrainer,
     @contextmanager
     def scoring(plan: FederationPlan, arrays: Arrays, constants: Constants) -> Iterator[HospitalLink]:
         tested = [
-            _of_test_records(config, hospital, trainer, arrays, constants)
+            scored_records(config, hospital, trainer, arrays, constants)
             for hospital in federation.hospitals
             if hospital.num_test
         ]
@@ -57,19 +53,3 @@ def scoring_of(config: Config, federation: FederatedData, trainer: LocalTrainer,
             yield connect(grid)
 
     return scoring
-
-
-def _of_test_records(
-    config: Config, hospital: HospitalData, trainer: LocalTrainer, arrays: Arrays, constants: Constants
-) -> HospitalData:
-    """Return a hospital whose records are the vectors of its test records, the rows of a patient side by side."""
-    tensors = training_tensors(config, hospital, constants, trainer.device)
-    outputs = outputs_of(trainer.scoring_model(arrays, tensors), tensors.test_features).double()
-    losses = loss_per_record("classification")(outputs, tensors.test_labels)
-    chances = outputs.softmax(dim=1).cpu().numpy()
-    vectors = vectors_of_scores(chances, hospital.test_labels, losses.cpu().numpy())
-    hospital = replace(hospital, left_out=None)  # which is of training records
-    if hospital.test_owners is None:
-        return hospital_of_vectors(hospital, vectors, None)
-    order = np.argsort(hospital.test_owners, kind="stable")
-    return hospital_of_vectors(hospital, vectors[order], hospital.test_owners[order])

@@ -97,6 +97,13 @@ def chained(table):
         before = row["digest"]
 
 
+def without_entries_of(hospital):
+    def change(table):
+        table["rows"] = [row for row in table["rows"] if (row["entry"] or {}).get("hospital_id") != hospital]
+
+    return change
+
+
 def set_in(*path, value):
     def change(table):
         for key in path[:-1]:
@@ -146,6 +153,23 @@ def set_in(*path, value):
             set_in("audit", "hospitals", "hospital-01", "readers", "recipient", "epsilon_lower", value=0.9),
             "audit hospitals hospital-01 readers recipient epsilon_lower = 0.9",
         ),
+        (
+            set_in("audit", "hospitals", "hospital-01", "readers", "server", "epsilon_lower_one_run", value=0.9),
+            "audit hospitals hospital-01 readers server epsilon_lower_one_run = 0.9",
+        ),
+        (
+            set_in("audit", "hospitals", "hospital-01", "readers", "server", "auc", value=0.9),
+            "audit hospitals hospital-01 readers server epsilon_lower",
+        ),
+        (
+            set_in("audit", "hospitals", "hospital-01", "readers", "server", "auc", value=1.2),
+            "must be in [0, 1]",
+        ),
+        (
+            set_in("audit", "hospitals", "hospital-01", "readers", "server", "num_used", value=-7),
+            "num_used and num_correct must be in",
+        ),
+        (without_entries_of("hospital-02"), "the ledger's row"),
         (set_in("audit", "epsilon_lower", value=0.9), "audit epsilon_lower = 0.9"),
         (
             set_in("audit", "hospitals", "hospital-01", "readers", "server", "roc_most", 0, value=0.5),

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from test_run_folder import RECORD
 
 from wardround.clients.losses import loss_per_record
-from wardround.scores import NORMAL_95, ClassCounts, Predictions, auc_parts, macro_auc, r2
+from wardround.scores import NORMAL_95, ClassCounts, Predictions, auc_parts, macro_auc, macro_aucs, r2
 from wardround.server.record.intervals import (
     area_error,
     error_of_few,
@@ -117,7 +117,9 @@ def test_an_area_s_error_is_delong_s_also_with_ties_and_by_hospital() -> None:
     sizes = [40, 25, 0, 35]
     labels = generator.integers(0, 2, 100)
     values = np.round(generator.normal(size=100) + labels, 1)
-    parts, fewest = auc_parts(np.stack([-values, values], axis=1), labels, sizes)
+    scores = np.stack([-values, values], axis=1)
+    areas, parts, fewest = auc_parts(scores, labels, sizes)
+    assert areas == pytest.approx(macro_aucs(scores, labels, sizes), nan_ok=True)
     for own, value, label, few in zip(
         *(np.split(array, np.cumsum(sizes)[:-1]) for array in (parts, values, labels)), fewest, strict=True
     ):

@@ -107,7 +107,7 @@ def _sentence(dossier: Dossier, signed: str) -> str:
     return (
         f"in order: {charges} charges of {len(dossier.bills)} hospitals, every epsilon, rate and mu computed again "
         f"(total {epsilon_text(dossier.summary.epsilon.total)}), {len(figures_of(dossier))} figures of the page "
-        f"compared; {words}; all digests agree. {signed}. Not checked: what was measured (of an audit its counts of "
-        f"guesses), settings, the PDF beyond its digest, and the contents of {opaque} of {len(dossier.rows)} rows of "
+        f"compared; {words}; all digests agree. {signed}. Not checked: what was measured (of an audit its counts "
+        f"and areas), settings, the PDF beyond its digest, and the contents of {opaque} of {len(dossier.rows)} rows of "
         "the ledger, which are here by digest alone"
     )

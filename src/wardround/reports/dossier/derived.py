@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from wardround.audits.bounds import Guesses, mu_if_independent
-from wardround.audits.records import AttackResult, Audit, HospitalAudit, ReaderAudit, worst_of
+from wardround.audits.lower_bounds import bounded, told_apart
+from wardround.audits.promises import Promise
+from wardround.audits.records import AttackResult, Audit, HospitalAudit, Membership, ReaderAudit, worst_of
 from wardround.audits.scores import allowed_at, share_of
 from wardround.json_records import json_values
 from wardround.json_text import plain_values
-from wardround.privacy.accounting import headline_profile
 from wardround.privacy.cells import READERS, cell_named
 from wardround.privacy.chain import GENESIS, row_digest
 from wardround.privacy.entries import Entry
-from wardround.privacy.profiles import Profile, gaussian_epsilon
+from wardround.privacy.profiles import Profile
 from wardround.privacy.spending import Account, open_account
 from wardround.reports.dossier.records import Dossier, LedgerRow, ReaderBill, entries_of, typed_columns
 from wardround.server.record.account_figures import account_figures
@@ -68,7 +68,7 @@ def derived(dossier: Dossier) -> Dossier:
         ledger_head=LedgerHead(count=last.sequence, digest=last.digest),
         **_of_cell(summary, entries),
     )
-    audit = dossier.audit and _with_curves(_audit(dossier.audit, bills, deltas_of(summary)), account)
+    audit = dossier.audit and _audit(dossier.audit, bills, account)
     return replace(dossier, summary=summary, bills=bills, audit=audit)
 
 
@@ -89,12 +89,16 @@ def _of_cell(summary: Summary, entries: Sequence[Entry]) -> dict[str, Any]:
     return {}
 
 
-def _audit(audit: Audit, bills: Mapping[str, Mapping[str, ReaderBill]], deltas: Mapping[str, float]) -> Audit:
-    """Return the audit with the bills that it is beside, and what follows from its own counts."""
-    hospitals = {
-        name: _hospital(hospital, bills[name], deltas[name], audit.level) if name in bills else hospital
-        for name, hospital in audit.hospitals.items()
-    }
+def _audit(audit: Audit, bills: Mapping[str, Mapping[str, ReaderBill]], account: Account) -> Audit:
+    """Return the audit with the bills that it is beside, and what follows from these and its own counts."""
+    by_reader = {reader: account.against(reader).events for reader in READERS}
+    hospitals = dict(audit.hospitals)
+    for name, delta in account.target_deltas.items():
+        if name in hospitals:
+            promises = {
+                reader: Promise(events=events[name], target_delta=delta) for reader, events in by_reader.items()
+            }
+            hospitals[name] = _hospital(hospitals[name], bills[name], promises, audit.level)
     if not hospitals:
         return audit
     worst = worst_of(each.worst for each in hospitals.values())
@@ -102,66 +106,44 @@ def _audit(audit: Audit, bills: Mapping[str, Mapping[str, ReaderBill]], deltas: 
 
 
 def _hospital(
-    hospital: HospitalAudit, bills: Mapping[str, ReaderBill], target_delta: float, level: float | None
+    hospital: HospitalAudit,
+    bills: Mapping[str, ReaderBill],
+    promises: Mapping[str, Promise],
+    level: float | None,
 ) -> HospitalAudit:
     readers = {
-        reader: _beside(_counted(found, bills[reader].epsilon, target_delta, level), bills[reader])
-        if reader in bills
-        else found
+        reader: _reader(found, bills[reader], promises[reader], level) if reader in bills else found
         for reader, found in hospital.readers.items()
     }
-    return replace(hospital, readers=readers, worst=worst_of(readers.values()))
+    members = hospital.membership and _members(hospital.membership, bills["recipient"], promises["recipient"])
+    return replace(hospital, readers=readers, worst=worst_of(readers.values()), membership=members)
 
 
-def _counted(found: ReaderAudit, bill: float, target_delta: float, level: float | None) -> ReaderAudit:
-    """Return what a reader got with the lower bound and the interval that its counts of guesses give."""
-    if found.epsilon_lower is None or level is None or not found.num_canaries:
-        return found
-    number, right = found.num_canaries, found.num_correct
-    mu = mu_if_independent(Guesses(num_canaries=number, num_guesses=number, num_correct=right), level)
-    lower = gaussian_epsilon(mu, target_delta)
-    return replace(
-        found,
-        epsilon_lower=lower if found.is_refuted else min(lower, bill),
-        mu_lower=mu,
-        coin_toss_interval=share_of(right, number)[1],
-    )
+def _members(members: Membership, bill: ReaderBill, promise: Promise) -> Membership:
+    def again(found: AttackResult) -> AttackResult:
+        if found.epsilon_lower is not None and members.level is not None:
+            found = told_apart(found, bill.epsilon, promise.target_delta, members.level)
+        return _allowed(found, promise.profile)
+
+    return replace(members, attacks={attack: again(found) for attack, found in members.attacks.items()})
 
 
-def _beside(found: ReaderAudit, bill: ReaderBill) -> ReaderAudit:
+def _reader(found: ReaderAudit, bill: ReaderBill, promise: Promise, level: float | None) -> ReaderAudit:
     if found.epsilon_lower is None:
         return replace(found, epsilon=bill.epsilon)
-    return replace(
+    beside = replace(
         found,
         epsilon=bill.epsilon,
         mu=bill.nearest_mu,
-        coin_toss_accuracy=found.num_correct / found.num_canaries if found.num_canaries else found.coin_toss_accuracy,
         coin_toss_most=bill.attacker.coin_toss_accuracy,
         tpr_at_fpr_1_percent_most=bill.attacker.tpr_at_fpr_1_percent,
         tpr_at_fpr_01_percent_most=bill.attacker.tpr_at_fpr_01_percent,
     )
-
-
-def _with_curves(audit: Audit, account: Account) -> Audit:
-    """Return the audit with the curves that bills allow beside those that it has."""
-    by_reader = {reader: account.against(reader).events for reader in READERS}
-    hospitals: dict[str, HospitalAudit] = {}
-    for name, hospital in audit.hospitals.items():
-        delta = account.target_deltas.get(name)
-        if delta is None:
-            hospitals[name] = hospital
-            continue
-        profiles = {reader: headline_profile(events[name], delta) for reader, events in by_reader.items()}
-        readers = {
-            reader: _allowed(found, profiles[reader]) if reader in profiles else found
-            for reader, found in hospital.readers.items()
-        }
-        members = hospital.membership
-        if members is not None:
-            attacks = {attack: _allowed(each, profiles["recipient"]) for attack, each in members.attacks.items()}
-            members = replace(members, attacks=attacks)
-        hospitals[name] = replace(hospital, readers=readers, worst=worst_of(readers.values()), membership=members)
-    return replace(audit, hospitals=hospitals)
+    if level is None or found.auc is None:  # an earlier version's
+        return _allowed(beside, promise.profile)
+    share, interval = share_of(found.num_correct, found.num_canaries)
+    counted = replace(beside, coin_toss_accuracy=share, coin_toss_interval=interval)
+    return _allowed(bounded(counted, promise, level), promise.profile)
 
 
 def _allowed(found: _Attacked, profile: Profile) -> _Attacked:

@@ -12,21 +12,16 @@ keep it; the ledger has both charges apart.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from wardround.agreed.statistics import averaging_config
+from wardround.agreed.statistics import scores_config
 from wardround.config import Config
 from wardround.errors import ConfigError
 from wardround.privacy.accounting import overlap_epsilon
 from wardround.rounds import HospitalProfile, ProfileMeasures
-from wardround.score_sums import MOST_NORM, NUM_SUMS
+from wardround.score_sums import NUM_SUMS
 from wardround.server.plan.plans import FederationPlan
 from wardround.server.plan.statistics import epsilon_of_share
 
-__all__ = ["epsilon_of_tests", "plan_of_scores", "score_note", "scores_round"]
-
-
-def scores_round(config: Config) -> int:
-    """Return the round that the release is charged in: the one after the last."""
-    return config.training.num_rounds + 1
+__all__ = ["epsilon_of_tests", "plan_of_scores", "score_note"]
 
 
 def plan_of_scores(
@@ -49,13 +44,17 @@ def plan_of_scores(
     """
     if plan.config.evaluation.release != "private":
         return None
+    told = {each.name: each.profile.num_scored for each in plan.hospitals if each.profile.num_scored is not None}
+    numbers = {name: each.num_test for name, each in measures.items()} | told
     profiles = [
-        replace(hospital.profile, num_train=measures[hospital.name].num_test)
+        replace(hospital.profile, num_train=numbers[hospital.name], num_scored=None)
         for hospital in plan.hospitals
-        if hospital.name in measures and measures[hospital.name].num_test
+        if numbers.get(hospital.name)
     ]
     _check_data(plan, profiles)
-    planned = plan_federation(_settings(plan, [each.hospital_id for each in profiles]), profiles, NUM_SUMS)
+    # Real sites know the roster and a bound, and of no other site how many records it has.
+    settings = _settings(plan, [each.hospital_id for each in profiles], are_sites=bool(told))
+    planned = plan_federation(settings, profiles, NUM_SUMS, drawn_from=plan.drawn_from if told else ())
     budget, spent = plan.config.privacy.budget_epsilon, max(planned.epsilon_max, planned.epsilon_total)
     if budget is not None and spent > budget:
         raise ConfigError(
@@ -65,8 +64,11 @@ def plan_of_scores(
     return planned
 
 
-def _settings(plan: FederationPlan, names: Sequence[str]) -> Config:
-    """Return the settings of the job; max-records is of training records, and a table of deltas is of those in it."""
+def _settings(plan: FederationPlan, names: Sequence[str], *, are_sites: bool) -> Config:
+    """Return the settings of the job; a table of deltas is of those in it.
+
+    Of simulated hospitals max-records bounds training records alone, of real sites test records, too.
+    """
     config, privacy = plan.config, plan.config.privacy
     deltas = privacy.target_delta
     privacy = replace(
@@ -75,8 +77,7 @@ def _settings(plan: FederationPlan, names: Sequence[str]) -> Config:
         target_epsilon=epsilon_of_share(plan, config.evaluation.release_share),
         target_delta={name: deltas[name] for name in names} if isinstance(deltas, dict) else deltas,
     )
-    config = averaging_config(config, MOST_NORM, privacy)
-    return replace(config, federation=replace(config.federation, max_records=None))
+    return scores_config(config, privacy, max_records=config.federation.max_records if are_sites else None)
 
 
 def _check_data(plan: FederationPlan, profiles: Sequence[HospitalProfile]) -> None:

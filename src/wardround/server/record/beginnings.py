@@ -7,7 +7,7 @@ settings and data are still the same (see `sameness`).
 
 from collections.abc import Mapping
 
-from wardround.agreed.statistics import STATISTICS_ROUND
+from wardround.agreed.statistics import STATISTICS_ROUND, scores_round
 from wardround.config import Config, config_from_dict, config_to_toml
 from wardround.errors import ProtocolError
 from wardround.identity import settings_digest
@@ -15,7 +15,6 @@ from wardround.parsing import from_toml, sound
 from wardround.privacy.ledger import Ledger, open_ledger
 from wardround.server.plan.planning import plan_federation
 from wardround.server.plan.plans import FederationPlan
-from wardround.server.plan.score_release import scores_round
 from wardround.server.record.records import Opening, RoundRecord, read_record_text
 from wardround.server.record.run_folder import RunFolder
 

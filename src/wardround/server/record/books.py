@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wardround.agreed.contributions import sensitivity_in
-from wardround.agreed.statistics import STATISTICS_ROUND
+from wardround.agreed.statistics import STATISTICS_ROUND, scores_round
 from wardround.config import config_from_dict
 from wardround.errors import ProtocolError
 from wardround.parsing import from_toml, sound
@@ -18,7 +18,6 @@ from wardround.privacy.entries import Entry, charge_id, entry_row, event_row
 from wardround.privacy.ledger import Row
 from wardround.privacy.spending import Account, open_account
 from wardround.server.plan.plans import FederationPlan, HospitalPlan
-from wardround.server.plan.score_release import scores_round
 from wardround.server.plan.statistics import is_as_planned
 from wardround.server.record.beginnings import begun_with, plan_in
 from wardround.server.record.records import (

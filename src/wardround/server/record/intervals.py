@@ -23,6 +23,7 @@ __all__ = [
     "f1_interval",
     "f1_macro_interval",
     "intervals_of",
+    "least_area",
     "most_of_absolute_sum",
     "share_interval",
     "share_spread_interval",
@@ -165,15 +166,24 @@ def area_error(area: float, error: float, fewest: int, number: int) -> float:
     from scipy.special import logit, stdtrit
 
     far = max(area, 1 - area)
-    near, end = 0.0, far
-    for _ in range(50):
-        middle = (near + end) / 2
-        is_outside = far - middle > NORMAL_95 * math.sqrt(_area_variance(middle, fewest, number))
-        near, end = (middle, end) if is_outside else (near, middle)
+    near = least_area(far, fewest, number, NORMAL_95)
     to_error = 1 / float(stdtrit(number - 1, 0.975))
     if far == 1:
         return (1 - near) * to_error
     return max(error, float(logit(far) - logit(near)) * far * (1 - far) * to_error)
+
+
+def least_area(area: float, fewest: int, number: int, num_deviations: float) -> float:
+    """Return the smallest area that is no more standard deviations of its own below one that was seen.
+
+    As in `area_error`, where its source is; num_deviations is >= 0.
+    """
+    near, end = 0.0, area
+    for _ in range(50):
+        middle = (near + end) / 2
+        is_outside = area - middle > num_deviations * math.sqrt(_area_variance(middle, fewest, number))
+        near, end = (middle, end) if is_outside else (near, middle)
+    return near
 
 
 def _area_variance(area: float, fewest: int, number: int) -> float:

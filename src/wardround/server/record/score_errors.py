@@ -211,8 +211,7 @@ def _auc_errors(predictions: Predictions, sizes: list[int] | None = None) -> lis
     Averaged areas of several classes have DeLong's interval alone, as long as it has a width.
     """
     numbers, scores = np.array(sizes or [predictions.num_test]), class_scores(predictions)
-    parts, fewest = auc_parts(scores, predictions.labels, numbers)
-    areas = macro_aucs(scores, predictions.labels, numbers)
+    areas, parts, fewest = auc_parts(scores, predictions.labels, numbers)
     squares = np.bincount(np.repeat(np.arange(len(numbers)), numbers), weights=parts**2, minlength=len(numbers))
     errors = np.sqrt(squares) / np.maximum(numbers, 1)
     found = []

@@ -131,7 +131,7 @@ def give_up_interrupted(run: RunUnderWay, state: RoundState) -> RoundState:
     charged = [
         entry for entry in run.ledger.entries() if (entry.run_id, entry.round_number) == (state.run_id, round_number)
     ]
-    if not charged:
+    if not charged or round_number > run.plan.config.training.num_rounds:  # the release after the last round
         return state
     started = time.perf_counter()
     noise = dict(state.noise_multipliers) | {entry.hospital_id: entry.event.noise_multiplier for entry in charged}

@@ -123,11 +123,12 @@ def check_site_profile(config: Config, profile: HospitalProfile) -> None:
                 "schema is another ([federation.schema])"
             )
     most = config.federation.max_records
-    if most is not None and profile.num_train > most:
-        raise ProtocolError(
-            f"site {profile.hospital_id} says that it has {profile.num_train} training records, which must be <= "
-            f"{most} ([federation] max-records): agree on more, or let it give fewer"
-        )
+    for number, what in ((profile.num_train, "training"), (profile.num_scored or 0, "test")):
+        if most is not None and number > most:
+            raise ProtocolError(
+                f"site {profile.hospital_id} says that it has {number} {what} records, which must be <= {most} "
+                "([federation] max-records): agree on more, or let it give fewer"
+            )
 
 
 def _site_profiles(

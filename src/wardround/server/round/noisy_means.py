@@ -4,8 +4,9 @@ It is a round like any other: asked for, summed and noised by the cell, in plain
 out on purpose: its charge, which comes before, and its commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from wardround.server.plan.statistics import over_those_who_answered
 from wardround.server.round.hospitals import HospitalLink
 from wardround.server.round.released import release
 from wardround.server.round.secure_terms import secure_sum_for
-from wardround.server.round.strategy_steps import ask, step
+from wardround.server.round.strategy_steps import NOTHING, ask, step
 from wardround.server.round.sums import Sum, add_up
 from wardround.strategies import strategy_of
 from wardround.streams import Source
@@ -52,6 +53,7 @@ def noisy_mean(
     run_id: str,
     roster: Roster | None,
     settings: Config,
+    beside: Mapping[str, Mapping[str, Any]] = NOTHING,
 ) -> NoisyMean:
     """Return the mean that the hospitals of a plan release, once it was charged.
 
@@ -63,6 +65,7 @@ def noisy_mean(
         run_id: of the run.
         roster: with whom is summed by secure aggregation; None where another protocol is set.
         settings: that hospitals hold a secure sum's to.
+        beside: records by name that all of them are told, too.
 
     Raises:
         WardroundError: a hospital failed; see `sums.add_up`.
@@ -72,7 +75,7 @@ def noisy_mean(
     secure = secure_sum_for(plan, assignments, run_id=run_id, roster=roster, silent=silent, settings=settings)
     strategy, zeros = strategy_of(plan.config), {"weight": np.zeros((1, plan.num_parameters), np.float32)}
     absent = {} if secure else silent
-    asked = ask(link, strategy, zeros, assignments, absent, plan.config.aggregation.min_survivors)
+    asked = ask(link, strategy, zeros, assignments, absent, plan.config.aggregation.min_survivors, beside=beside)
     summed = add_up(link, asked, secure)
     replies, _ = release(plan, zeros, assignments, summed, source, {})
     if not replies:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
@@ -25,7 +27,10 @@ from wardround.strategies import needs_only_sum, only_averages_scores
 from wardround.wire_arrays import predictions_of
 from wardround.wire_values import config_record, content_of
 
-__all__ = ["Asked", "ask", "evaluate", "step"]
+__all__ = ["NOTHING", "Asked", "ask", "evaluate", "step"]
+
+NOTHING: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+"""No record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,11 +69,12 @@ def ask(
     absent: Collection[str],
     min_survivors: int,
     constants: Constants = NO_CONSTANTS,
+    beside: Mapping[str, Mapping[str, Any]] = NOTHING,
 ) -> Asked:
     """Return what the strategy sends to the hospitals of a round; nothing where too few of them are there.
 
     The assignments are of the whole cohort, already charged; `absent` are members of it that are not there. They are
-    told what was released before round 1.
+    told what was released before round 1, and records by name beside it.
 
     Raises:
         ProtocolError: the strategy asks a hospital twice, or one that was not charged.
@@ -82,7 +88,7 @@ def ask(
         with _blaming(strategy):
             messages = list(strategy.configure_train(round_number, wire.array_record(arrays), ConfigRecord(), grid))
     return Asked(
-        messages=_told(_once_each(messages, by_node), constants),
+        messages=_told(_once_each(messages, by_node), constants, beside),
         by_node=by_node,
         num_assigned=len(assignments),
         min_survivors=min_survivors,
@@ -128,10 +134,13 @@ def evaluate(
     return dict(zip(senders, evaluations, strict=True)), dict(zip(senders, map(_predictions_in, replies), strict=True))
 
 
-def _told(messages: list[Message], constants: Constants) -> list[Message]:
+def _told(
+    messages: list[Message], constants: Constants, beside: Mapping[str, Mapping[str, Any]] = NOTHING
+) -> list[Message]:
     """Return the messages with what was released before round 1; those that shared a content share one again."""
     told = {wire.FEATURES: constants.scaling, wire.CLASSES: constants.balance}
-    records = {name: config_record(wire.record_values(part)) for name, part in told.items() if part is not None}
+    values = {name: wire.record_values(part) for name, part in told.items() if part is not None}
+    records = {name: config_record(each) for name, each in (*values.items(), *beside.items())}
     if not records:
         return messages
     made = dict[int, RecordDict]()
