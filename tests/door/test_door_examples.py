@@ -108,7 +108,7 @@ def test_the_study_of_a_given_model_begins_from_that_of_other_patients(
     study = runpy.run_path(str(ROOT / "examples" / "studies" / "warm_start.py"))
     study["main"](tmp_path, num_seeds=3, levels=(0.5,))
     rows = rows_of(tmp_path / "begins" / "results.csv")
-    assert len(rows) == 9
+    assert len(rows) == 12
     scores = {
         name: [float(row["auc_pooled"]) for row in rows if row["variant"] == name]
         for name in ("the-model-as-it-is", "from-nothing")
