@@ -11,6 +11,7 @@ READ_FROM_FILES = (
     "chest-x-rays",
     "chest-x-rays-in-shares",
     "cifar10-imbalanced",
+    "cifar10-imbalanced-without-privacy",
     "falling-rates",
     "fashion-mnist",
     "fashion-mnist-hospitals",

@@ -30,6 +30,7 @@ _SHORTER_STUDIES = {
     "the-clip-of-hospitals": _LARGEST_21,
     "chest-x-rays-in-shares": {"features": {"extract": "none"}, "federation": {"class-weights": [0.2, 0.2]}},
     "chest-x-rays": {"features": {"extract": "none"}, "federation": {"class-weights": [0.2, 0.2]}},
+    "cifar10-imbalanced-without-privacy": {"federation": {"class-weights": [0.05] * 10}},
     "cifar10-imbalanced": {"federation": {"class-weights": [0.05] * 10}},
     "fashion-mnist-published-noise": {"federation": {"class-weights": [0.01] * 10}, "training": {"local-steps": 2}},
     "fashion-mnist-hospitals": {
