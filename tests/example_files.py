@@ -29,6 +29,7 @@ READ_FROM_FILES = (
     "imbalance-local",
     "imbalance-local-at-epsilon-1",
     "imbalance-of-hospitals",
+    "imbalance-of-hospitals-at-epsilon-8",
     "imbalance-without-privacy",
     "personal-models",
     "personal-models-of-small-hospitals",

@@ -21,6 +21,7 @@ _SHORTER_STUDIES = {
     "imbalance-local-at-epsilon-1": _LARGEST_21,
     "imbalance-without-privacy": _LARGEST_21,
     "imbalance-of-hospitals": _LARGEST_21,
+    "imbalance-of-hospitals-at-epsilon-8": _LARGEST_21,
     "placements-at-equal-epsilon": _LARGEST_21,
     "placements-local-at-small-epsilon": _LARGEST_21,
     "stroke-trial-alone": _LARGEST_21,
