@@ -9,6 +9,7 @@ READ_FROM_FILES = (
     "adaptive-steps",
     "adaptive-steps-stroke",
     "chest-x-rays",
+    "chest-x-rays-in-one-place",
     "chest-x-rays-in-shares",
     "cifar10-imbalanced",
     "cifar10-imbalanced-without-privacy",

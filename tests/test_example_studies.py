@@ -29,6 +29,7 @@ _SHORTER_STUDIES = {
     "statistics-at-epsilon-8": _LARGEST_21,
     "hospitals-at-equal-epsilon": _LARGEST_21,
     "the-clip-of-hospitals": _LARGEST_21,
+    "chest-x-rays-in-one-place": {"features": {"extract": "none"}, "federation": {"class-weights": [0.2, 0.2]}},
     "chest-x-rays-in-shares": {"features": {"extract": "none"}, "federation": {"class-weights": [0.2, 0.2]}},
     "chest-x-rays": {"features": {"extract": "none"}, "federation": {"class-weights": [0.2, 0.2]}},
     "cifar10-imbalanced-without-privacy": {"federation": {"class-weights": [0.05] * 10}},
