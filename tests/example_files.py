@@ -23,6 +23,7 @@ READ_FROM_FILES = (
     "flamby-heart-disease",
     "flamby-heart-disease-without-privacy",
     "heart-disease",
+    "heart-disease-without-privacy",
     "heart-with-a-trusted-server",
     "hospitals-at-epsilon-8",
     "hospitals-at-equal-epsilon",
